@@ -1,0 +1,17 @@
+"""tollama: Ollama for time series forecasting, in one file.
+
+`tollama.Client` is the Python client; it is imported when it is first used, because this module is
+imported inside every runner and by every short command.
+"""
+
+__version__ = "0.1.0"
+
+__all__ = ["AsyncClient", "Client", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("Client", "AsyncClient"):
+        from tollama import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'tollama' has no attribute {name!r}")

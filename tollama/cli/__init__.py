@@ -1,0 +1,1 @@
+"""The command line: arguments, data files, terminal output."""

@@ -1,0 +1,1 @@
+"""What every process shares; imports nothing from the other rooms."""

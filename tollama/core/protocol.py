@@ -1,0 +1,80 @@
+"""The frames of the pipe between the daemon and a runner: one JSON object a line, UTF-8.
+
+    daemon -> runner   {"id","method","params"}            hello, load, unload, forecast, batch, embed
+                       {"method":"cancel","params":{"id"}}   no answer
+    runner -> daemon   {"id","result"}  {"id","error":{"code","message","data"}}  {"id","event"}
+
+A request's JSON is spliced into `params` as the client wrote it, and the bytes after `"result":` are
+passed on unparsed; that is why a result line has exactly the form that `result_line` writes.
+
+Not covered: reading with deadlines (daemon/runner_process.py) and the loop of a runner (runner_sdk.py).
+"""
+
+from __future__ import annotations
+
+import json
+
+from tollama.core import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PROTOCOL = 1
+MAX_LINE = 1 << 30
+
+
+def dumps(value: object) -> bytes:
+    """Compact JSON in UTF-8; a NaN or an infinity raises ValueError."""
+    try:
+        return json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
+    except UnicodeEncodeError:  # a lone surrogate: escapes can carry what UTF-8 cannot
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def encode(frame: dict[str, Any]) -> bytes:
+    """A frame as one line."""
+    return dumps(frame) + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """A line as a frame, or None when it is not one (a library's stray print)."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        frame = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    return frame if isinstance(frame, dict) else None
+
+
+def result_line(frame_id: str, raw: bytes) -> bytes:
+    """The answer to a call; `raw` is the result's JSON."""
+    return b'{"id":' + dumps(frame_id) + b',"result":' + raw + b"}\n"
+
+
+def cut_result(line: bytes, frame_id: str) -> bytes | None:
+    """The raw result in a line that `result_line` wrote for this id, or None for any other line."""
+    head = b'{"id":' + dumps(frame_id) + b',"result":'
+    if line.startswith(head) and line.endswith(b"}\n"):
+        return line[len(head) : -2]
+    return None
+
+
+def error_to_frame(error: errors.TollamaError) -> dict[str, Any]:
+    """An error as the pipe carries it."""
+    return {"code": error.code, "message": error.message, "data": error.detail}
+
+
+def error_from_frame(value: object) -> errors.TollamaError:
+    """The exception in an error frame; an unknown code is a RunnerError."""
+    if not isinstance(value, dict):
+        return errors.ProtocolError("the runner sent an error without a message")
+    code, message, data = value.get("code"), value.get("message"), value.get("data")
+    cls = errors.BY_CODE.get(code) if isinstance(code, str) else None
+    text = message if isinstance(message, str) else f"the runner failed with code {code!r}"
+    error = (cls or errors.RunnerError).__new__(cls or errors.RunnerError)
+    errors.TollamaError.__init__(error, text, detail=data)
+    return error

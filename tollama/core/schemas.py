@@ -1,0 +1,406 @@
+"""The forecast request and answer as frozen dataclasses; both sides of the pipe use them.
+
+`ForecastRequest.parse` checks what a 400 needs and rebuilds nothing: it reports every bad field together,
+long lists at C speed. What can be derived (frequency, gaps, future timestamps) is filled in by
+completion.py inside the runner.
+
+Not covered: the check of a runner's answer (answer.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tollama.core import calendar, fields, metrics
+from tollama.core.errors import InvalidRequest, Loc, shown
+from tollama.core.fields import Fields
+
+MAX_HORIZON = 100_000
+MAX_OUTPUT_VALUES = 20_000_000
+COVARIATE_MODES = ("best_effort", "strict")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One history to forecast: `target` is oldest first, null marks a missing value."""
+
+    id: str = field(metadata={"doc": "name of the series, echoed; default series_0, series_1, ..."})
+    target: list[Any] = field(
+        metadata={"doc": "n numbers or nulls, or D lists of n for a multivariate series"}
+    )
+    freq: str | None = field(
+        default=None, metadata={"doc": "step: h, D, B, W-SUN, MS, QS, YS, 15min ..."}
+    )
+    timestamps: list[str] | None = field(
+        default=None, metadata={"doc": "n ISO 8601 times, strictly increasing"}
+    )
+    start: str | None = field(
+        default=None, metadata={"doc": "ISO 8601 time of the first value, with freq"}
+    )
+    past_covariates: dict[str, list[Any]] = field(
+        default_factory=dict, metadata={"doc": "name to n numbers, or n strings (categorical)"}
+    )
+    future_covariates: dict[str, list[Any]] = field(
+        default_factory=dict, metadata={"doc": "name to horizon values, or n + horizon values"}
+    )
+    static_covariates: dict[str, Any] = field(
+        default_factory=dict, metadata={"doc": "name to one value of the series"}
+    )
+    actuals: list[Any] | None = field(
+        default=None, metadata={"doc": "horizon true values, to score the forecast by `metrics`"}
+    )
+    # Derived by completion.complete, never read from a request.
+    season_length: int = 1
+    next_timestamp: str | None = None
+    future_timestamps: list[str] | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of time steps in the history."""
+        return len(self.target[0]) if self.multivariate else len(self.target)
+
+    @property
+    def multivariate(self) -> bool:
+        """Whether the target is D lists of equal length."""
+        return bool(self.target) and type(self.target[0]) is list
+
+    @classmethod
+    def parse(cls, value: object, loc: Loc, *, number: int, horizon: int | None) -> Series:
+        """Read one series; `number` names it when it has no id, `horizon` checks covariates."""
+        with Fields(value, loc) as f:
+            series = cls(
+                id=f.take("id", fields.string, f"series_{number}"),
+                target=f.take("target", _target, []),
+                freq=f.take("freq", _freq, None),
+                timestamps=f.take("timestamps", fields.strings, None),
+                start=f.take("start", _timestamp, None),
+                past_covariates=f.take("past_covariates", _covariates, {}),
+                future_covariates=f.take("future_covariates", _covariates, {}),
+                static_covariates=f.take("static_covariates", fields.json_object, {}),
+                actuals=f.take("actuals", _target, None),
+            )
+            if "target" not in f.value or f.value["target"] is None:
+                f.reject("target", "this field is required")
+            elif not f.problems:
+                series._check_lengths(f, horizon)
+        return series
+
+    def _check_lengths(self, f: Fields, horizon: int | None) -> None:
+        n = self.length
+        if self.timestamps is not None:
+            if len(self.timestamps) != n:
+                f.reject(
+                    "timestamps",
+                    f"expected {n} timestamps, one per target value, got {len(self.timestamps)}",
+                )
+            else:
+                _check_increasing(self.timestamps, f)
+            if self.start is not None:
+                f.reject("start", "expected either start or timestamps, got both")
+        for name, values in self.past_covariates.items():
+            if len(values) != n:
+                f.problems.append(
+                    (
+                        (*f.loc, "past_covariates", name),
+                        f"expected {n} values, one per target value, got {len(values)}",
+                    )
+                )
+        if horizon is None:
+            return
+        for name, values in self.future_covariates.items():
+            if len(values) not in (horizon, n + horizon):
+                f.problems.append(
+                    (
+                        (*f.loc, "future_covariates", name),
+                        f"expected {horizon} values (the horizon) or {n + horizon} "
+                        f"(history and horizon), got {len(values)}",
+                    )
+                )
+        if self.actuals is not None:
+            if self.multivariate != (bool(self.actuals) and type(self.actuals[0]) is list):
+                f.reject("actuals", "expected the same shape as target")
+            else:
+                rows = self.actuals if self.multivariate else [self.actuals]
+                if any(len(row) != horizon for row in rows):
+                    f.reject("actuals", f"expected {horizon} values, one per step of the horizon")
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastRequest:
+    """What POST /api/forecast and /v1/forecast take."""
+
+    model: str = field(metadata={"doc": "name of an installed model"})
+    horizon: int = field(metadata={"doc": "number of future steps, 1 to 100,000"})
+    series: tuple[Series, ...] = field(metadata={"doc": "the histories, at least one"})
+    quantiles: tuple[float, ...] = field(
+        default=(), metadata={"doc": "probability levels in (0, 1), answered ascending"}
+    )
+    options: dict[str, Any] = field(
+        default_factory=dict, metadata={"doc": "options of the model, see /api/show"}
+    )
+    timeout: float | None = field(
+        default=None, metadata={"doc": "seconds that the caller is willing to wait"}
+    )
+    metrics: tuple[str, ...] = field(
+        default=(), metadata={"doc": "scores to compute from each series' actuals"}
+    )
+    keep_alive: Any = field(
+        default=None, metadata={"doc": "how long the model stays loaded: seconds or '5m'"}
+    )
+    stream: bool | None = field(
+        default=None, metadata={"doc": "answer as NDJSON progress lines (default true on /api)"}
+    )
+
+    @classmethod
+    def parse(
+        cls,
+        value: object,
+        *,
+        offset: int = 0,
+        defaults: dict[str, Any] | None = None,
+        series_required: bool = True,
+    ) -> ForecastRequest:
+        """Read a request; raises InvalidRequest with every bad field.
+
+        `offset` is the number of the first series when the value is a slice of a larger request,
+        `defaults` are a preset's fields for what the request leaves out.
+        """
+        if defaults and isinstance(value, dict):
+            value = with_defaults(value, defaults)
+        with Fields(value) as f:
+            horizon = f.take("horizon", fields.integer(1, MAX_HORIZON))
+            known_horizon = horizon if type(horizon) is int else None
+            request = cls(
+                model=f.take("model", fields.nonempty),
+                horizon=horizon,
+                quantiles=f.take("quantiles", _quantiles, ()),
+                series=_series(f, offset, known_horizon, series_required),
+                options=f.take("options", _options, {}),
+                timeout=f.take("timeout", fields.positive, None),
+                metrics=f.take("metrics", _metrics, ()),
+                keep_alive=f.take("keep_alive", _keep_alive, None),
+                stream=f.take("stream", fields.boolean, None),
+            )
+            if known_horizon is not None:
+                rows = sum(len(s.target) if s.multivariate else 1 for s in request.series)
+                values = rows * known_horizon * (1 + len(request.quantiles))
+                if values > MAX_OUTPUT_VALUES:
+                    f.reject(
+                        "horizon",
+                        f"expected at most {MAX_OUTPUT_VALUES:,} output values (series x horizon x "
+                        f"(1 + quantiles)), got {values:,}; split the request",
+                    )
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The forecast of one series, as a model returns it.
+
+    `mean` has `horizon` numbers (or D lists of them), each quantile likewise; None = none asked.
+    """
+
+    id: str
+    mean: list[Any]
+    quantiles: dict[float, list[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastResponse:
+    """What a model returns for a request: one forecast per series, in order."""
+
+    forecasts: list[Forecast]
+    usage: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def with_defaults(value: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A request with a preset's fields where it has none; options are merged by name."""
+    merged = {**defaults, **{k: v for k, v in value.items() if v is not None}}
+    options = value.get("options")
+    if isinstance(options, dict) and isinstance(defaults.get("options"), dict):
+        merged["options"] = {**defaults["options"], **options}
+    return merged
+
+
+def _series(f: Fields, offset: int, horizon: int | None, required: bool) -> tuple[Series, ...]:
+    found: list[Series] = []
+    problems: list[tuple[Loc, str]] = []
+
+    def read(value: object, loc: Loc) -> tuple[Series, ...]:
+        items = fields.json_list(value, loc)
+        if not items:
+            raise fields.fail(loc, "expected at least one series, got an empty list")
+        for index, item in enumerate(items, offset):
+            try:
+                found.append(Series.parse(item, (*loc, index), number=index, horizon=horizon))
+            except InvalidRequest as error:
+                problems.extend(error.problems())
+                if len(problems) > 200:
+                    break
+        if problems:
+            raise InvalidRequest.of(problems)
+        return tuple(found)
+
+    if not required:
+        return f.take("series", read, ())
+    return f.take("series", read)
+
+
+def duplicate_ids(series: tuple[Series, ...], seen: dict[str, int] | None = None) -> None:
+    """Raise InvalidRequest when two series share an id; `seen` carries ids between calls."""
+    known: dict[str, int] = {} if seen is None else seen
+    problems: list[tuple[Loc, str]] = []
+    first = len(known)
+    for index, one in enumerate(series, first):
+        if one.id in known:
+            problems.append(
+                (
+                    ("series", index, "id"),
+                    f"expected a different id for each series, got {shown(one.id)} as in "
+                    f"series[{known[one.id]}]",
+                )
+            )
+        else:
+            known[one.id] = index
+    if problems:
+        raise InvalidRequest.of(problems)
+
+
+def _target(value: object, loc: Loc) -> list[Any]:
+    items = fields.json_list(value, loc)
+    if not items or type(items[0]) is not list:
+        if not items:
+            raise fields.fail(loc, "expected at least one value, got an empty list")
+        return fields.numbers_or_null(items, loc)
+    problems: list[tuple[Loc, str]] = []
+    for index, row in enumerate(items):
+        try:
+            fields.numbers_or_null(row, (*loc, index))
+        except InvalidRequest as error:
+            problems += error.problems()
+            continue
+        if len(row) != len(items[0]):
+            problems.append(
+                (
+                    (*loc, index),
+                    f"expected {len(items[0])} values as in target[0], got {len(row)}",
+                )
+            )
+    if not items[0]:
+        problems.append(((*loc, 0), "expected at least one value, got an empty list"))
+    if problems:
+        raise InvalidRequest.of(problems)
+    return items
+
+
+def _covariates(value: object, loc: Loc) -> dict[str, list[Any]]:
+    problems: list[tuple[Loc, str]] = []
+    items = fields.json_object(value, loc)
+    for name, values in items.items():
+        try:
+            fields.covariate(values, (*loc, name))
+        except InvalidRequest as error:
+            problems += error.problems()
+    if problems:
+        raise InvalidRequest.of(problems)
+    return items
+
+
+def _quantiles(value: object, loc: Loc) -> tuple[float, ...]:
+    problems: list[tuple[Loc, str]] = []
+    levels: list[float] = []
+    for index, level in enumerate(fields.json_list(value, loc)):
+        if type(level) not in fields.NUMBER_TYPES or not 0 < level < 1:
+            problems.append(
+                ((*loc, index), f"expected a number between 0 and 1, got {shown(level)}")
+            )
+        elif level in levels:
+            problems.append(
+                ((*loc, index), f"expected each quantile once, got {shown(level)} twice")
+            )
+        else:
+            levels.append(float(level))
+    if problems:
+        raise InvalidRequest.of(problems)
+    return tuple(sorted(levels))
+
+
+def _metrics(value: object, loc: Loc) -> tuple[str, ...]:
+    read = fields.list_of(fields.choice(*metrics.METRICS))
+    return tuple(read(value, loc))
+
+
+def _options(value: object, loc: Loc) -> dict[str, Any]:
+    options = fields.json_object(value, loc)
+    problems: list[tuple[Loc, str]] = []
+    for name, read in COMMON_OPTIONS.items():
+        if options.get(name) is not None:
+            try:
+                read(options[name], (*loc, name))
+            except InvalidRequest as error:
+                problems += error.problems()
+    if problems:
+        raise InvalidRequest.of(problems)
+    return options
+
+
+def _season_length(value: object, loc: Loc) -> object:
+    if type(value) is list and value:
+        return fields.list_of(fields.integer(1, 100_000))(value, loc)
+    return fields.integer(1, 100_000)(value, loc)
+
+
+def _freq(value: object, loc: Loc) -> str:
+    text = fields.nonempty(value, loc)
+    try:
+        calendar.parse_freq(text)
+    except InvalidRequest as error:
+        raise fields.fail(loc, error.message) from None
+    return text
+
+
+def _timestamp(value: object, loc: Loc) -> str:
+    text = fields.nonempty(value, loc)
+    try:
+        calendar.parse_timestamp(text)
+    except InvalidRequest as error:
+        raise fields.fail(loc, error.message) from None
+    return text
+
+
+def _zone(value: object, loc: Loc) -> str:
+    import zoneinfo
+
+    text = fields.nonempty(value, loc)
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise fields.fail(
+            loc, f"expected a time zone such as 'Europe/Berlin', got {shown(text)}"
+        ) from None
+    return text
+
+
+def _keep_alive(value: object, loc: Loc) -> object:
+    from tollama.core import durations
+
+    return durations.keep_alive(value, loc)
+
+
+def _check_increasing(texts: list[str], f: Fields) -> None:
+    problems = calendar.check_timestamps(texts)
+    for index, message in problems[:20]:
+        f.problems.append(((*f.loc, "timestamps", index), message))
+
+
+# Options that every model understands; a model's own are declared by its runner.
+COMMON_OPTIONS: dict[str, Any] = {
+    "covariates_mode": fields.choice(*COVARIATE_MODES),
+    "timestamps": fields.boolean,
+    "non_negative": fields.boolean,
+    "season_length": _season_length,
+    "stream_series": fields.boolean,
+    "tz": _zone,
+}

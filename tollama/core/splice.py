@@ -1,0 +1,168 @@
+"""Request bytes as they came, and where each series lies in them.
+
+The daemon parses a body once and keeps the text: a request travels to the runner as the client wrote it,
+and a bulk request is cut into slices of series without being written anew. `split` walks the top level
+of the object in Python and lets the C scanner read each value, so it costs what json.loads costs plus
+about a microsecond a series.
+
+Not covered: what the fields mean (schemas.py), and answers, which `join_answers` in answer.py puts together.
+"""
+
+from __future__ import annotations
+
+import json
+import json.scanner
+import re
+
+from tollama.core.errors import InvalidRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SPACE = re.compile(r"[ \t\n\r]*").match
+_DECODER = json.JSONDecoder()
+_scan = json.scanner.make_scanner(_DECODER)
+
+Span = tuple[int, int]
+
+
+class Body:
+    """A JSON object, its text on one line, and the spans of the items of one list field in it."""
+
+    __slots__ = ("array", "items", "text", "value")
+
+    def __init__(self, text: str, value: dict[str, Any], array: Span, items: list[Span]) -> None:
+        self.text = text
+        self.value = value
+        self.array = array
+        self.items = items
+
+    def slice(self, first: int, last: int) -> str:
+        """The object's text with only the items [first, last) of the list."""
+        if first == 0 and last >= len(self.items):
+            return self.text
+        begin, end = self.items[first][0], self.items[last - 1][1]
+        start, stop = self.array
+        return f"{self.text[: start + 1]}{self.text[begin:end]}{self.text[stop - 1 :]}"
+
+
+def read_text(body: bytes) -> str:
+    """A body as text on one line; raises InvalidRequest when it is not UTF-8 or is empty."""
+    if not body:
+        raise InvalidRequest("the body is empty, expected a JSON object")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"the body is not valid UTF-8 at byte {error.start}, expected JSON in UTF-8"
+        ) from None
+    # Raw line breaks are legal in JSON only as white space, but they would end a frame of the pipe.
+    if "\n" in text or "\r" in text:
+        text = text.replace("\n", " ").replace("\r", " ")
+    return text
+
+
+def parse(body: bytes) -> Any:
+    """A body as a JSON value; raises InvalidRequest with the position of the first mistake."""
+    return _guarded(json.loads, read_text(body))
+
+
+def split(body: bytes, field: str = "series") -> Body:
+    """A body as an object whose list `field` can be cut; other shapes give an empty `items`."""
+    text: str = read_text(body)
+    result: Body = _guarded(lambda t: _split(t, field), text)
+    return result
+
+
+def _guarded(read: Any, text: str) -> Any:
+    try:
+        return read(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"the body is not valid JSON: {error.msg.lower()} at character {error.pos}"
+        ) from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
+    except ValueError as error:  # an integer of over 4300 digits
+        raise InvalidRequest(f"the body is not valid JSON: {str(error).lower()[:80]}") from None
+
+
+def _split(text: str, field: str) -> Body:
+    at = _skip(text, 0)
+    if text[at : at + 1] != "{":
+        value = json.loads(text)
+        return Body(text, value, (0, 0), [])
+    value: dict[str, Any] = {}
+    array, items = (0, 0), []
+    at = _skip(text, at + 1)
+    if text[at : at + 1] == "}":
+        at += 1
+    else:
+        while True:
+            if text[at : at + 1] != '"':
+                raise json.JSONDecodeError(
+                    "expecting property name enclosed in double quotes", text, at
+                )
+            key, at = _value(text, at)
+            at = _skip(text, at)
+            if text[at : at + 1] != ":":
+                raise json.JSONDecodeError("expecting ':' delimiter", text, at)
+            at = _skip(text, at + 1)
+            if key == field and text[at : at + 1] == "[":
+                start = at
+                value[key], items, at = _list(text, at)
+                array = (start, at)
+            else:
+                value[key], at = _value(text, at)
+                if key == field:
+                    array, items = (0, 0), []
+            at = _skip(text, at)
+            mark = text[at : at + 1]
+            if mark == "}":
+                at += 1
+                break
+            if mark != ",":
+                raise json.JSONDecodeError("expecting ',' delimiter", text, at)
+            at = _skip(text, at + 1)
+    end = _skip(text, at)
+    if end != len(text):
+        raise json.JSONDecodeError("extra data", text, end)
+    return Body(text, value, array, items)
+
+
+def _list(text: str, at: int) -> tuple[list[Any], list[Span], int]:
+    values: list[Any] = []
+    spans: list[Span] = []
+    at = _skip(text, at + 1)
+    if text[at : at + 1] == "]":
+        return values, spans, at + 1
+    while True:
+        item, end = _value(text, at)
+        values.append(item)
+        spans.append((at, end))
+        mark = text[end : end + 1]
+        if mark != "," and mark != "]":
+            end = _skip(text, end)
+            mark = text[end : end + 1]
+        if mark == "]":
+            return values, spans, end + 1
+        if mark != ",":
+            raise json.JSONDecodeError("expecting ',' delimiter", text, end)
+        at = end + 1
+        if text[at : at + 1] <= " ":
+            at = _skip(text, at)
+
+
+def _value(text: str, at: int) -> tuple[Any, int]:
+    try:
+        result: tuple[Any, int] = _scan(text, at)
+        return result
+    except StopIteration as stop:
+        raise json.JSONDecodeError("expecting value", text, stop.value) from None
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE(text, at)
+    assert match is not None  # the pattern matches the empty string
+    return match.end()

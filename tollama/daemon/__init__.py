@@ -1,0 +1,1 @@
+"""Serving: HTTP front, service, scheduler, runner processes."""
