@@ -14,12 +14,12 @@ and timestamps as text are in `frequency` and `timestamps`; both are re-exported
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone, tzinfo
+from itertools import pairwise
 from math import gcd
 
 from tollama.core.errors import InvalidRequest, shown
 from tollama.core.frequency import (
     CLOCK,
-    DAY,
     MONTHLY,
     WEEKDAYS,
     Freq,
@@ -83,15 +83,16 @@ def range_from(
 ) -> tuple[list[datetime], bool]:
     """`n` steps from `start` on, and whether `start` was off the grid and rolled forward."""
     if tz is not None:
-        start = start.replace(tzinfo=zone(tz)) if start.tzinfo is None else start.astimezone(zone(tz))
+        start = (
+            start.replace(tzinfo=zone(tz)) if start.tzinfo is None else start.astimezone(zone(tz))
+        )
     try:
         if freq.is_clock:
             return _clock_range(start, timedelta(microseconds=freq.n * CLOCK[freq.unit]), n), False
         slot, exact = _slot(start.date(), freq)
         time = start.timetz()
         stamps = [
-            datetime.combine(_day(at, freq), time)
-            for at in range(slot, slot + n * freq.n, freq.n)
+            datetime.combine(_day(at, freq), time) for at in range(slot, slot + n * freq.n, freq.n)
         ]
     except (OverflowError, ValueError):
         raise InvalidRequest(
@@ -178,8 +179,8 @@ def align(timestamps: list[datetime], freq: Freq) -> tuple[list[int], int]:
     if not timestamps:
         return [], 0
     if freq.is_clock:
-        first, step = timestamps[0], freq.n * CLOCK[freq.unit]
-        spans = [(stamp - first) // _MICROSECOND for stamp in timestamps]
+        step = freq.n * CLOCK[freq.unit]
+        spans = _microseconds(timestamps)
         positions = [span // step for span in spans]
         if any(span % step for span in spans):
             bad = next(i for i, span in enumerate(spans) if span % step)
@@ -204,6 +205,15 @@ def align(timestamps: list[datetime], freq: Freq) -> tuple[list[int], int]:
     return positions, positions[-1] + 1
 
 
+def _microseconds(timestamps: list[datetime]) -> list[int]:
+    """Absolute time since the first timestamp."""
+    if not isinstance(timestamps[0].tzinfo, (timezone, type(None))):
+        # Two moments of one zone subtract by their wall clocks.
+        timestamps = [stamp.astimezone(timezone.utc) for stamp in timestamps]
+    first = timestamps[0]
+    return [(stamp - first) // _MICROSECOND for stamp in timestamps]
+
+
 def _off_grid(timestamps: list[datetime], index: int, freq: Freq) -> InvalidRequest:
     stamp = timestamps[index]
     message = f"expected a timestamp on the grid of freq {str(freq)!r}"
@@ -217,20 +227,23 @@ def _off_grid(timestamps: list[datetime], index: int, freq: Freq) -> InvalidRequ
 
 
 def refit(timestamps: list[datetime], freq: Freq) -> Freq:
-    """`freq`, or the frequency with the same period on whose grid the timestamps really are.
+    """`freq`, or its twin of the same period on whose grid the timestamps really are.
 
-    Weekly stamps on Mondays with "W" (Sundays in pandas) become W-MON; first days of a month
+    Weekly stamps on Mondays with "W" (Sundays in pandas) become W-MON, first days of a month
     with "M" (the last) become MS. The caller says so in a warning. Anything else stays as it is.
     """
-    found = infer(timestamps)
-    if found is None or found == freq or not timestamps:
+    if not timestamps or _fits(timestamps, freq):
         return freq
-    # Gaps may hide the true step: a single step of the same unit is what is looked for.
-    single = Freq(found.unit, freq.n, found.anchor)
-    for candidate in (found, single):
-        if candidate != freq and same_period(candidate, freq) and not _fits(timestamps, freq):
-            return candidate if _fits(timestamps, candidate) else freq
-    return freq
+    first = timestamps[0]
+    if freq.unit == "W":
+        twin = Freq("W", freq.n, first.weekday())
+    elif freq.unit in MONTHLY:
+        letter = freq.unit[0]
+        anchor = None if letter == "M" else first.month
+        twin = Freq(letter + ("S" if first.day == 1 else "E"), freq.n, anchor)
+    else:
+        return freq
+    return twin if _fits(timestamps, twin) else freq
 
 
 def _fits(timestamps: list[datetime], freq: Freq) -> bool:
@@ -239,3 +252,81 @@ def _fits(timestamps: list[datetime], freq: Freq) -> bool:
     except InvalidRequest:
         return False
     return True
+
+
+def infer(timestamps: list[datetime]) -> Freq | None:
+    """The frequency of increasing timestamps, with or without gaps; None if they have none.
+
+    The step is the largest that reaches every timestamp and that occurs between two of them at
+    least once (for whole months: that reaches every timestamp). Two timestamps suffice if they
+    are a single unit apart. Days that keep their wall-clock time across a change of offset are
+    days; without weekends, and so many that chance does not explain it, they are business days.
+    """
+    if len(timestamps) < 2:
+        return None
+    if len({stamp.time() for stamp in timestamps[:3]}) == 1:
+        found = None
+        if len({stamp.time() for stamp in timestamps}) == 1:
+            found = _infer_months(timestamps) or _infer_days(timestamps)
+        if found is not None:
+            return found if found.n == 1 or len(timestamps) > 2 else None
+    found = _infer_clock(timestamps)
+    return found if found is not None and (found.n == 1 or len(timestamps) > 2) else None
+
+
+def _steps(numbers: list[int]) -> tuple[int, int]:
+    """The smallest and the greatest common step of numbers; (0, 0) if they do not increase."""
+    steps = {b - a for a, b in pairwise(numbers)}
+    smallest = min(steps)
+    return (smallest, gcd(*steps)) if smallest > 0 else (0, 0)
+
+
+def _infer_months(timestamps: list[datetime]) -> Freq | None:
+    if all(stamp.day == 1 for stamp in timestamps):
+        edge = "S"
+    elif all(stamp.day == _last_day(stamp.year, stamp.month) for stamp in timestamps):
+        edge = "E"
+    else:
+        return None
+    smallest, step = _steps([stamp.year * 12 + stamp.month for stamp in timestamps])
+    if smallest == 0:
+        return None
+    month = timestamps[0].month
+    if step % 12 == 0:
+        return Freq("Y" + edge, step // 12, month)
+    if step % 3 == 0:
+        # Four months name the same quarters: the first of the year at starts, else the last.
+        first = (month - 1) % 3 + 1
+        return Freq("Q" + edge, step // 3, first if edge == "S" else first + 9)
+    return Freq("M" + edge, step)
+
+
+def _infer_days(timestamps: list[datetime]) -> Freq | None:
+    ordinals = [stamp.toordinal() for stamp in timestamps]
+    smallest, step = _steps(ordinals)
+    if smallest == 0 or smallest != step:
+        return None
+    if step % 7 == 0:
+        return Freq("W", step // 7, timestamps[0].weekday())
+    if step == 1 and len(ordinals) > 2 and _skips_weekends(ordinals):
+        return Freq("B")
+    return Freq("D", step)
+
+
+def _skips_weekends(ordinals: list[int]) -> bool:
+    """Whether days leave out every weekend, and would hardly do so by chance."""
+    if any((ordinal - 1) % 7 >= 5 for ordinal in ordinals):
+        return False
+    weekdays = _slot(date.fromordinal(ordinals[-1]), Freq("B"))[0] + 1
+    weekdays -= _slot(date.fromordinal(ordinals[0]), Freq("B"))[0]
+    weekend_days = ordinals[-1] - ordinals[0] + 1 - weekdays
+    missing = 1 - len(ordinals) / weekdays
+    return weekend_days > 0 and missing**weekend_days < 0.05
+
+
+def _infer_clock(timestamps: list[datetime]) -> Freq | None:
+    smallest, step = _steps(_microseconds(timestamps))
+    if smallest == 0 or smallest != step:
+        return None
+    unit = next(unit for unit in reversed(CLOCK) if step % CLOCK[unit] == 0)
+    return Freq(unit, step // CLOCK[unit])

@@ -76,6 +76,10 @@ class Freq(namedtuple("Freq", ("unit", "n", "anchor"))):
 
     __slots__ = ()
 
+    unit: str
+    n: int
+    anchor: int | None
+
     def __new__(cls, unit: str, n: int = 1, anchor: int | None = None) -> Freq:
         return super().__new__(cls, unit, n, DEFAULT_ANCHOR.get(unit) if anchor is None else anchor)
 

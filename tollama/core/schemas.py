@@ -371,15 +371,11 @@ def _timestamp(value: object, loc: Loc) -> str:
 
 
 def _zone(value: object, loc: Loc) -> str:
-    import zoneinfo
-
     text = fields.nonempty(value, loc)
     try:
-        zoneinfo.ZoneInfo(text)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise fields.fail(
-            loc, f"expected a time zone such as 'Europe/Berlin', got {shown(text)}"
-        ) from None
+        calendar.zone(text)
+    except InvalidRequest as error:
+        raise fields.fail(loc, error.message) from None
     return text
 
 
@@ -390,9 +386,21 @@ def _keep_alive(value: object, loc: Loc) -> object:
 
 
 def _check_increasing(texts: list[str], f: Fields) -> None:
-    problems = calendar.check_timestamps(texts)
-    for index, message in problems[:20]:
-        f.problems.append(((*f.loc, "timestamps", index), message))
+    loc: Loc = (*f.loc, "timestamps")
+    try:
+        stamps = calendar.parse_timestamps(texts)
+        bad = calendar.is_increasing(stamps)
+    except InvalidRequest as error:
+        f.problems += [((*loc, *path), text) for path, text in error.problems()[:20]]
+        return
+    if bad is not None:
+        f.problems.append(
+            (
+                (*loc, bad),
+                f"expected strictly increasing timestamps, got {shown(texts[bad])} "
+                f"after {shown(texts[bad - 1])}",
+            )
+        )
 
 
 # Options that every model understands; a model's own are declared by its runner.

@@ -1,0 +1,1 @@
+"""The mock family: repeats the last value."""
