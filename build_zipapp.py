@@ -1,0 +1,304 @@
+"""Build dist/tollama.pyz: stage the sources, add the vendored wheels, compile, write, self-test.
+
+Covered: two builds of one tree by one interpreter are byte-identical (sorted names, one date,
+fixed modes, compiled in a clean process); each module has its .pyc beside it, because zipimport
+does not look into __pycache__ and would otherwise compile everything at every start; vendored
+wheels are pinned by SHA-256 in pyproject.toml, trimmed to what is imported, licences kept.
+
+Not covered: compiled extensions (none are packed) and signing. Other interpreters than the
+building one run from the sources in the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OUTPUT = ROOT / "dist" / "tollama.pyz"
+WHEELS = ROOT / "build" / "wheels"
+SHEBANG = b"#!/usr/bin/env python3\n"
+VENDOR = "tollama/_vendor/"
+EPOCH = 315532800  # 1980-01-01, the first date a zip can hold
+
+KEPT_SUFFIXES = {
+    *(".py", ".json", ".txt", ".toml", ".lock", ".typed"),
+    *(".html", ".js", ".css", ".svg", ".png", ".ico", ".webmanifest"),
+}
+LEFT_OUT = {"__pycache__", "_vendor", "tests", "build", "dist", "node_modules"}
+LICENCE = re.compile(r"(^|/)(licen[cs]e|copying|notice|authors)[^/]*$", re.IGNORECASE)
+
+MAIN = b"""\
+import sys
+
+if sys.version_info < (3, 10):
+    sys.stderr.write(
+        "tollama needs Python 3.10 or newer, this is %d.%d: run it with python3.10 or newer\\n"
+        % sys.version_info[:2]
+    )
+    sys.exit(2)
+
+from tollama.__main__ import main
+
+sys.exit(main())
+"""
+
+# Runs in a process of its own with an empty environment: what marshal writes depends on the hash
+# seed and on which strings happen to be interned already.
+COMPILER = """
+import importlib.util, io, marshal, struct, sys
+stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+while size := stdin.read(8):
+    name_size, source_size = struct.unpack("<II", size)
+    name = stdin.read(name_size).decode()
+    source = stdin.read(source_size)
+    code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+    data = head + importlib.util.source_hash(source) + marshal.dumps(code)
+    stdout.write(len(data).to_bytes(4, "little") + data)
+"""
+
+
+class BuildError(Exception):
+    """A build that cannot go on; the message says why."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="build tollama.pyz")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="file to write")
+    parser.add_argument("--no-vendor", action="store_true", help="leave the hub client out")
+    parser.add_argument("--no-selftest", action="store_true", help="do not run the built file")
+    args = parser.parse_args(argv)
+    try:
+        files = stage()
+        vendored: dict[str, str] = {}
+        if not args.no_vendor:
+            try:
+                packed, vendored = vendor()
+                files |= packed
+            except BuildError as error:
+                print(
+                    f"build: no hub client in this file, `pull` will need huggingface_hub: {error}"
+                )
+        files = compiled(files)
+        core = {name: data for name, data in files.items() if not name.startswith(VENDOR)}
+        core_size = write(args.output, core, {})
+        total = write(args.output, files, vendored)
+        print(f"build: {args.output} {total:,} bytes, {core_size:,} without the hub client")
+        if not args.no_selftest:
+            selftest(args.output)
+    except BuildError as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+# -- stage ----------------------------------------------------------------------------------------
+
+
+def stage() -> dict[str, bytes]:
+    """The project's own files by their name in the archive."""
+    files = {"__main__.py": MAIN}
+    licence = ROOT / "LICENSE"
+    if licence.exists():
+        files["LICENSE"] = licence.read_bytes()
+    for top in ("tollama", "runners"):
+        for folder, names, leaves in os.walk(ROOT / top):
+            names[:] = [
+                n for n in names if n not in LEFT_OUT and not n.startswith((".", "_vendor"))
+            ]
+            names[:] = [n for n in names if not n.endswith(".egg-info")]
+            for leaf in leaves:
+                path = Path(folder, leaf)
+                if path.suffix in KEPT_SUFFIXES and leaf != "_build.json":
+                    files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
+    if "tollama/__init__.py" not in files:
+        raise BuildError(f"{ROOT / 'tollama'} holds no package")
+    return files
+
+
+# -- vendor ---------------------------------------------------------------------------------------
+
+
+def vendor() -> tuple[dict[str, bytes], dict[str, str]]:
+    """The kept files of the pinned wheels under tollama/_vendor, and the versions."""
+    table = read_pins()
+    files: dict[str, bytes] = {}
+    versions: dict[str, str] = {}
+    for pin in table["wheels"]:
+        name, _, version = pin["requirement"].partition("==")
+        with zipfile.ZipFile(fetch(pin, table["target"])) as wheel:
+            files |= trimmed(wheel, pin)
+        versions[name] = version
+    return files, versions
+
+
+def read_pins() -> dict[str, object]:
+    """The [tool.tollama.vendor] table of pyproject.toml."""
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10: pip carries a reader
+        try:
+            from pip._vendor import tomli as tomllib
+        except ImportError:
+            raise BuildError("reading pyproject.toml needs Python 3.11 or pip") from None
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["tool"]["tollama"]["vendor"]
+
+
+def fetch(pin: dict[str, str], target: dict[str, str]) -> Path:
+    """The wheel of a pin: from build/wheels when its hash is right, else by pip."""
+    name, _, version = pin["requirement"].partition("==")
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    stem = f"{name.replace('-', '_').lower()}-{version}-"
+
+    def found() -> Path | None:
+        for path in sorted(WHEELS.glob("*.whl")):
+            right_name = path.name.lower().startswith(stem)
+            if right_name and hashlib.sha256(path.read_bytes()).hexdigest() == pin["sha256"]:
+                return path
+        return None
+
+    wheel = found()
+    if wheel is not None:
+        return wheel
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Path(folder, "pin.txt")
+        lock.write_text(f"{pin['requirement']} --hash=sha256:{pin['sha256']}\n")
+        command = [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(lock)),
+            *("--implementation", "cp", "--python-version", target["python"]),
+            *("--abi", target["abi"], "--platform", target["platform"], "--dest", str(WHEELS)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.strip().splitlines() if line]
+        raise BuildError(f"pip download {pin['requirement']}: {lines[-1] if lines else 'failed'}")
+    wheel = found()
+    if wheel is None:
+        raise BuildError(f"{pin['requirement']}: no wheel with the pinned sha256 {pin['sha256']}")
+    return wheel
+
+
+def trimmed(wheel: zipfile.ZipFile, pin: dict[str, list[str]]) -> dict[str, bytes]:
+    """What a wheel gives: the names that `keep` matches and `drop` does not, and its licences."""
+    files = {}
+    keep, drop = pin.get("keep", ["*.py"]), pin.get("drop", [])
+    for name in wheel.namelist():
+        if ".dist-info/" in name:
+            if LICENCE.search(name):
+                folder, _, rest = name.partition(".dist-info/")
+                files[f"{VENDOR}licenses/{folder}/{rest.rpartition('/')[2]}"] = wheel.read(name)
+        elif any(fnmatch.fnmatch(name, pattern) for pattern in keep) and name not in drop:
+            files[VENDOR + name] = wheel.read(name)
+    if not any(name.startswith(f"{VENDOR}licenses/") for name in files):
+        raise BuildError(f"{pin['requirement']}: its wheel carries no licence")
+    return files
+
+
+# -- write ----------------------------------------------------------------------------------------
+
+
+def compiled(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with a .pyc beside every module."""
+    kept = dict(files)
+    modules = sorted(name for name in kept if name.endswith(".py"))
+    request = b"".join(
+        len(name.encode()).to_bytes(4, "little")
+        + len(kept[name]).to_bytes(4, "little")
+        + name.encode()
+        + kept[name]
+        for name in modules
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-s", "-c", COMPILER],
+        input=request,
+        capture_output=True,
+        env={"PYTHONHASHSEED": "0", "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")},
+        cwd=tempfile.gettempdir(),
+        check=False,
+    )
+    if done.returncode:
+        raise BuildError("compiling failed: " + done.stderr.decode(errors="replace").strip())
+    answer = memoryview(done.stdout)
+    for name in modules:
+        size = int.from_bytes(answer[:4], "little")
+        kept[name + "c"] = bytes(answer[4 : 4 + size])
+        answer = answer[4 + size :]
+    return kept
+
+
+def write(output: Path, files: dict[str, bytes], vendored: dict[str, str]) -> int:
+    """Write the archive (sibling file, then rename) and return its size."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
+    version = re.search(rb'__version__ = "([^"]+)"', files["tollama/__init__.py"])
+    build = {
+        "version": version[1].decode() if version else "0",
+        "sha256": digest.hexdigest(),
+        "python": f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}",
+        "vendored": vendored,
+    }
+    files = {**files, "tollama/_build.json": json.dumps(build, indent=1, sort_keys=True).encode()}
+    date = time.gmtime(max(EPOCH, int(os.environ.get("SOURCE_DATE_EPOCH") or EPOCH)))[:6]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(output.name + ".part")
+    with open(partial, "wb") as stream:
+        stream.write(SHEBANG)
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name in sorted(files):
+                info = zipfile.ZipInfo(name, date)
+                info.create_system = 3
+                info.external_attr = (stat.S_IFREG | 0o644) << 16
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, files[name], compresslevel=9)
+    partial.chmod(0o755)
+    os.replace(partial, output)
+    return output.stat().st_size
+
+
+# -- self-test ------------------------------------------------------------------------------------
+
+
+def selftest(output: Path) -> None:
+    """Run the built file as a user would, without site-packages."""
+    if not (ROOT / "tollama" / "__main__.py").exists():
+        print("build: no command line yet, self-test left out")
+        return
+    example = ROOT / "examples" / "air_passengers.csv"
+    with tempfile.TemporaryDirectory() as home:
+        run(output, home, ["--version"])
+        if example.exists():
+            run(output, home, ["run", "auto", str(example), "--horizon", "3"])
+
+
+def run(output: Path, home: str, arguments: list[str]) -> None:
+    environment = {
+        "TOLLAMA_HOME": home,
+        "TOLLAMA_HOST": "127.0.0.1:9",  # nobody listens there: it does the work itself
+        **{k: os.environ[k] for k in ("PATH", "SYSTEMROOT", "TMPDIR") if k in os.environ},
+    }
+    command = [sys.executable, "-I", "-S", str(output), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=120, check=False
+    )
+    if done.returncode:
+        shown = (done.stderr or done.stdout).strip()[-2000:]
+        raise BuildError(f"self-test `{' '.join(arguments)}` ended with {done.returncode}: {shown}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
