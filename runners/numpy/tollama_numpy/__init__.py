@@ -1,0 +1,1 @@
+"""Chronos-2 and Chronos-Bolt on NumPy alone."""
