@@ -83,7 +83,9 @@ def as_number(cell: str, style: NumberStyle) -> float | None:
     if not _NUMBER[style.decimal].fullmatch(text):
         raise ValueError(cell)
     text = text.translate(_SEPARATORS)
-    text = text.replace(",", "") if style.decimal == "." else text.replace(".", "").replace(",", ".")
+    text = (
+        text.replace(",", "") if style.decimal == "." else text.replace(".", "").replace(",", ".")
+    )
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(cell)
