@@ -39,9 +39,7 @@ def complete(request: ForecastRequest, *, offset: int = 0) -> tuple[ForecastRequ
     return replace(request, series=tuple(done)), warnings
 
 
-def _complete(
-    series: Series, request: ForecastRequest, loc: Loc, warnings: list[str]
-) -> Series:
+def _complete(series: Series, request: ForecastRequest, loc: Loc, warnings: list[str]) -> Series:
     where = f"series[{loc[-1]}]"
     horizon = request.horizon
     options = request.options
@@ -72,7 +70,9 @@ def _complete(
         else:
             fitted = calendar.refit(stamps, freq)
             if fitted != freq:
-                warnings.append(f"{where}: freq {freq} was taken as {fitted}, as the timestamps are")
+                warnings.append(
+                    f"{where}: freq {freq} was taken as {fitted}, as the timestamps are"
+                )
                 freq = fitted
         if freq is not None:
             positions, total = _aligned(stamps, freq, loc)
@@ -120,9 +120,7 @@ def _complete(
     )
 
 
-def _aligned(
-    stamps: list[datetime], freq: calendar.Freq, loc: Loc
-) -> tuple[list[int], int]:
+def _aligned(stamps: list[datetime], freq: calendar.Freq, loc: Loc) -> tuple[list[int], int]:
     try:
         positions, total = calendar.align(stamps, freq)
     except InvalidRequest as error:

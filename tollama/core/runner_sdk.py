@@ -59,7 +59,9 @@ class Runner:
     options: dict[str, Any] = {}  # noqa: RUF012
     threads = 1
 
-    def load(self, *, model: str, path: str | None, options: dict[str, Any]) -> dict[str, Any] | None:
+    def load(
+        self, *, model: str, path: str | None, options: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """Make `model` ready; `path` is its folder of weights. The facts returned are shown by ps."""
 
     def forecast(self, request: ForecastRequest) -> ForecastResponse:
@@ -83,6 +85,9 @@ class Runner:
     def embed(self, request: ForecastRequest) -> dict[str, Any]:
         """Embeddings of the series (POST /api/embed)."""
         raise Unsupported(f"{self.name} does not make embeddings")
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Report progress while loading; the loop replaces this."""
 
     def unload(self) -> None:
         """Let go of what `load` took; the process ends afterwards."""
@@ -178,12 +183,13 @@ class _Loop:
                 }
             )
         if method == "load":
-            runner.emit = lambda event: self.write(  # type: ignore[attr-defined]
+            runner.emit = lambda event: self.write(  # type: ignore[method-assign]
                 protocol.encode({"id": frame_id, "event": event})
             )
-            facts = runner.load(
-                model=params["model"], path=params.get("path"), options=params.get("options") or {}
-            )
+            options = dict(params.get("options") or {})
+            # A copy or a preset has a name of its own; the runner knows the model it was made from.
+            model = options.pop("base", None) or params["model"]
+            facts = runner.load(model=model, path=params.get("path"), options=options)
             return protocol.dumps(facts or {})
         if method == "unload":
             runner.unload()
@@ -256,7 +262,9 @@ class _Loop:
 
 def _jobs(frame: dict[str, Any]) -> list[dict[str, Any]]:
     params = frame.get("params")
-    jobs = params.get("jobs") if frame.get("method") == "batch" and isinstance(params, dict) else None
+    jobs = (
+        params.get("jobs") if frame.get("method") == "batch" and isinstance(params, dict) else None
+    )
     return jobs if isinstance(jobs, list) else []
 
 

@@ -411,4 +411,5 @@ COMMON_OPTIONS: dict[str, Any] = {
     "season_length": _season_length,
     "stream_series": fields.boolean,
     "tz": _zone,
+    "family": fields.nonempty,
 }

@@ -1,0 +1,232 @@
+"""The models on this machine: manifests under TOLLAMA_HOME/models, one folder a model.
+
+    models/<folder>/manifest.json   written last, so a folder without one is not a model
+    models/<folder>/snapshot/       the files, unless they lie in a Hugging Face cache
+
+Changes hold a short lock between processes; readers need none, because a manifest is replaced whole.
+Two daemons, or a daemon and a command line, on one home lose nothing.
+
+Not covered: getting the files (hub.py, kits in bundle.py) and built-in models, which have no manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections import namedtuple
+
+from tollama.core import fields, names
+from tollama.core.errors import InvalidRequest, ModelNotFound, TollamaError
+from tollama.models import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Installed(namedtuple("Installed", "name folder manifest")):
+    """A model on disk: its name, its folder and its manifest as read."""
+
+    __slots__ = ()
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits over the identity of the model: every file's hash, and what it is made of."""
+        return digest_of(self.manifest)
+
+    @property
+    def snapshot(self) -> str | None:
+        """The folder of weights, also when the home moved since; None when there are none."""
+        path = self.manifest.get("resolved", {}).get("snapshot_path")
+        if path is None:
+            return None
+        inside = os.path.join(self.folder, "snapshot")
+        if not os.path.isdir(path) and os.path.isdir(inside):
+            return inside
+        return str(path)
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """The digest of a manifest: stable over renames, changed by any byte of a file."""
+    identity = {
+        "family": manifest.get("family"),
+        "source": manifest.get("source"),
+        "base": manifest.get("base"),
+        "preset": manifest.get("preset"),
+        "files": sorted((f["path"], f["size"], f["sha256"]) for f in manifest.get("files") or ()),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def models_folder(home: str) -> str:
+    """Where the models lie."""
+    return os.path.join(home, "models")
+
+
+def folder(home: str, name: str) -> str:
+    """The folder of a model, from its checked name."""
+    return os.path.join(models_folder(home), names.folder(name))
+
+
+def changing(home: str) -> contextlib.AbstractContextManager[bool]:
+    """The lock that a change of the store holds."""
+    return files.lock(os.path.join(home, ".lock"))
+
+
+def listed(home: str) -> tuple[list[Installed], list[str]]:
+    """Every model by name, and a warning for each manifest that cannot be read."""
+    found: list[Installed] = []
+    warnings: list[str] = []
+    try:
+        children = sorted(os.listdir(models_folder(home)))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        return [], [f"the models cannot be listed: {(error.strerror or str(error)).lower()}"]
+    for child in children:
+        path = os.path.join(models_folder(home), child)
+        if child.startswith(".") or not os.path.exists(os.path.join(path, "manifest.json")):
+            continue
+        try:
+            found.append(_read(path))
+        except TollamaError as error:
+            warnings.append(f"models/{child}/manifest.json: {error}")
+    return sorted(found, key=lambda m: m.name.lower()), warnings
+
+
+def get(home: str, name: str) -> Installed:
+    """A model by name; raises ModelNotFound."""
+    path = folder(home, name)
+    if not os.path.exists(os.path.join(path, "manifest.json")):
+        raise ModelNotFound(
+            f"model '{name}' is not installed; install it with: tollama pull {name}"
+        )
+    return _read(path)
+
+
+def _read(path: str) -> Installed:
+    try:
+        with open(os.path.join(path, "manifest.json"), "rb") as stream:
+            value = json.loads(stream.read())
+    except (OSError, ValueError, RecursionError) as error:
+        raise TollamaError(f"cannot be read: {error}") from None
+    return Installed(*_checked(value, path))
+
+
+def _checked(value: object, path: str) -> tuple[str, str, dict[str, Any]]:
+    with fields.Fields(value, lenient=True) as f:
+        name = f.take("name", names.reader)
+        f.take("family", names.reader)
+        f.take("source", fields.json_object)
+        f.take("resolved", fields.json_object, {})
+        f.take("license", fields.json_object, {})
+        f.take("size_bytes", fields.integer(0), 0)
+        f.take("files", fields.list_of(_file), [])
+    if names.folder(name) != os.path.basename(path):
+        raise InvalidRequest(
+            f"name {name!r} does not belong in the folder {os.path.basename(path)}"
+        )
+    return name, path, f.value
+
+
+def _file(value: object, loc: Any) -> dict[str, Any]:
+    with fields.Fields(value, loc, lenient=True) as f:
+        path = f.take("path", fields.nonempty)
+        f.take("size", fields.integer(0))
+        sha256 = f.take("sha256", fields.string)
+        if isinstance(path, str) and not safe_path(path):
+            f.reject("path", "expected a relative path without '..'")
+        if isinstance(sha256, str) and not _is_sha256(sha256):
+            f.reject("sha256", "expected 64 hex digits")
+    return f.value
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and not set(text) - set("0123456789abcdef")
+
+
+def safe_path(path: str) -> bool:
+    """Whether a file name of a repository may be joined to a folder of ours."""
+    parts = path.split("/")
+    return bool(path) and not any(
+        part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts
+    )
+
+
+def write(home: str, manifest: dict[str, Any]) -> Installed:
+    """Install or replace a model: its files are there, the manifest makes it one."""
+    path = folder(home, manifest["name"])
+    with changing(home):
+        files.make_folder(path)
+        files.write_json(os.path.join(path, "manifest.json"), manifest)
+    return _read(path)
+
+
+def delete(home: str, name: str, *, purge: bool = False) -> Installed:
+    """Remove a model. Files in a shared Hugging Face cache stay unless `purge`."""
+    with changing(home):
+        model = get(home, name)
+        snapshot = model.snapshot
+        # Renamed first: whoever looks sees the whole model or none.
+        trash = os.path.join(models_folder(home), f".trash-{os.urandom(6).hex()}")
+        try:
+            os.rename(model.folder, trash)
+        except OSError as error:
+            raise files.translate(error, f"cannot remove model '{name}'") from error
+        _sweep(home)
+    if purge and snapshot and not snapshot.startswith(model.folder):
+        # models--ORG--NAME/snapshots/<commit>: the repository's whole folder goes.
+        repository = os.path.dirname(os.path.dirname(snapshot))
+        if os.path.basename(repository).startswith("models--"):
+            shutil.rmtree(repository, ignore_errors=True)
+    return model
+
+
+def _sweep(home: str) -> None:
+    """Remove what a killed `delete` left behind."""
+    for child in os.listdir(models_folder(home)):
+        if child.startswith((".trash-", ".copy-")):
+            shutil.rmtree(os.path.join(models_folder(home), child), ignore_errors=True)
+
+
+def copy(home: str, source: dict[str, Any], destination: str, snapshot: str | None) -> Installed:
+    """Install `destination` with the manifest and files of another model.
+
+    Files are hard links where the disk can, so a copy costs nothing and outlives its source.
+    """
+    target = folder(home, destination)
+    with changing(home):
+        files.make_folder(models_folder(home))
+        staging = os.path.join(models_folder(home), f".copy-{os.urandom(6).hex()}")
+        try:
+            os.makedirs(staging)
+            manifest = {**source, "name": destination}
+            if snapshot is not None:
+                shutil.copytree(snapshot, os.path.join(staging, "snapshot"), copy_function=_link)
+                manifest["resolved"] = {
+                    **source.get("resolved", {}),
+                    "snapshot_path": os.path.join(target, "snapshot"),
+                }
+            files.write_json(os.path.join(staging, "manifest.json"), manifest)
+            if os.path.exists(target):
+                trash = os.path.join(models_folder(home), f".trash-{os.urandom(6).hex()}")
+                os.rename(target, trash)
+            os.rename(staging, target)
+            files.sync_folder(models_folder(home))
+            _sweep(home)
+        except OSError as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise files.translate(error, f"cannot copy to '{destination}'") from error
+    return _read(target)
+
+
+def _link(source: str, destination: str) -> str:
+    real = os.path.realpath(source)
+    try:
+        os.link(real, destination)
+    except OSError:
+        shutil.copyfile(real, destination)
+    return destination
