@@ -64,7 +64,7 @@ KNOWN = (
 # GluonTS for h, B, M, Q and Y, and the yearly and weekly cycles for W and D (see season_length).
 _SEASON = {"D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "YS": 1, "YE": 1}
 
-_PATTERN = re.compile(r"(\d{0,6})\s*([A-Za-z]+(?: [A-Za-z]+)?)(?:-([A-Za-z]{3}))?")
+_PATTERN = re.compile(r"(\d{0,6})\s*([A-Za-z]+(?: [A-Za-z]+)?)(?:-([A-Za-z]{3}))?", re.ASCII)
 
 
 class Freq(namedtuple("Freq", ("unit", "n", "anchor"))):
