@@ -1,0 +1,1 @@
+"""Pretrained forecasting models on PyTorch behind the runner protocol."""
