@@ -13,6 +13,7 @@ from tollama.core.calendar import (
     future,
     infer,
     is_increasing,
+    localize,
     parse_freq,
     parse_timestamp,
     range_from,
@@ -58,6 +59,18 @@ def test_future_in_zone_moves_a_skipped_hour_forward() -> None:
         "2024-03-31T03:30:00+02:00",
         "2024-04-01T02:30:00+02:00",
     ]
+
+
+def test_localize_makes_days_of_local_midnights_written_in_utc() -> None:
+    utc = moments("2024-03-29T23:00Z 2024-03-30T23:00Z 2024-03-31T22:00Z 2024-04-02T22:00Z")
+    assert infer(utc) is None
+    local = localize(utc, "Europe/Berlin")
+    assert local == utc
+    assert infer(local) == Freq("D")
+    assert align(local, Freq("D")) == ([0, 1, 2, 4], 5)
+    naive = moments("2024-03-31T01:00 2024-03-31T03:00 2024-03-31T04:00")
+    assert infer(localize(naive, "Europe/Berlin")) == Freq("h")
+    assert align(localize(naive, "Europe/Berlin"), Freq("h")) == ([0, 1, 2], 3)
 
 
 def test_zone_rejects_an_unknown_name() -> None:

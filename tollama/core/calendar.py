@@ -42,6 +42,7 @@ __all__ = [
     "future",
     "infer",
     "is_increasing",
+    "localize",
     "parse_freq",
     "parse_timestamp",
     "parse_timestamps",
@@ -68,6 +69,18 @@ def zone(name: str) -> tzinfo:
         ) from None
 
 
+def localize(timestamps: list[datetime], tz: str) -> list[datetime]:
+    """The timestamps on the wall clock of a zone: naive ones are read in it, others converted.
+
+    Daily stamps that a database wrote in UTC are a fixed time of day only there.
+    """
+    clock = zone(tz)
+    return [
+        stamp.replace(tzinfo=clock) if stamp.tzinfo is None else stamp.astimezone(clock)
+        for stamp in timestamps
+    ]
+
+
 def future(last: datetime, freq: Freq, horizon: int, *, tz: str | None = None) -> list[datetime]:
     """The `horizon` steps strictly after `last`; a `last` off the grid rolls forward onto it.
 
@@ -83,9 +96,7 @@ def range_from(
 ) -> tuple[list[datetime], bool]:
     """`n` steps from `start` on, and whether `start` was off the grid and rolled forward."""
     if tz is not None:
-        start = (
-            start.replace(tzinfo=zone(tz)) if start.tzinfo is None else start.astimezone(zone(tz))
-        )
+        [start] = localize([start], tz)
     try:
         if freq.is_clock:
             return _clock_range(start, timedelta(microseconds=freq.n * CLOCK[freq.unit]), n), False

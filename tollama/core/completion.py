@@ -60,6 +60,8 @@ def _complete(series: Series, request: ForecastRequest, loc: Loc, warnings: list
     target = series.target
     if series.timestamps:
         stamps = calendar.parse_timestamps(series.timestamps)
+        if zone:
+            stamps = calendar.localize(stamps, zone)
         if freq is None:
             freq = calendar.infer(stamps)
             if freq is None and n > 1:
