@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import namedtuple
+from itertools import pairwise
 
 from ..core import errors
 
@@ -49,8 +50,8 @@ def number_style(cells: list[str], decimal: str | None = None) -> NumberStyle | 
     """The one style in which the cells are numbers; None when it cannot be told.
 
     `decimal` is what the caller knows ("." or ","): the user's flag, or another column's style.
-    Cells that are no numbers at all are not considered. `1,234` alone could be either: it is decided
-    by plain integers beside it (987 says that commas part thousands, 1234 that they do not).
+    Cells that are no numbers at all are not considered. `1,234` alone could be either: plain
+    integers beside it decide (987 says that commas part thousands, 1234 that they do not).
     """
     texts = {cell.strip().translate(_SIGNS) for cell in cells}
     texts = {t for t in texts if t.lower() not in MISSING}
@@ -97,12 +98,11 @@ def as_numbers(cells: list[str], style: NumberStyle) -> tuple[list[float | None]
     if style.decimal == ".":
         try:
             fast: list[float | None] = list(map(float, cells))
-        except ValueError:
-            pass
-        else:
-            total = math.fsum(abs(v) for v in fast if v is not None) if _calm(fast) else math.nan
-            if math.isfinite(total) and not any("_" in cell for cell in cells):
-                return fast, None
+            calm = math.isfinite(math.fsum(fast))  # type: ignore[arg-type]  # NaN and infinity show
+        except (ValueError, OverflowError):
+            calm = False
+        if calm and not any("_" in cell for cell in cells):
+            return fast, None
     values: list[float | None] = []
     for index, cell in enumerate(cells):
         try:
@@ -110,11 +110,6 @@ def as_numbers(cells: list[str], style: NumberStyle) -> tuple[list[float | None]
         except ValueError:
             return values, index
     return values, None
-
-
-def _calm(values: list[float | None]) -> bool:
-    """Whether no value is NaN, infinite or so large that a sum would overflow."""
-    return all(v is not None and -1e300 < v < 1e300 for v in values)
 
 
 # -- dates --------------------------------------------------------------------------------------
@@ -203,7 +198,7 @@ def _evenly(days: list[tuple[int, int, int]]) -> bool:
 
 
 def _constant(values: list[int]) -> bool:
-    return len({b - a for a, b in zip(values, values[1:], strict=False)}) <= 1
+    return len({b - a for a, b in pairwise(values)}) <= 1
 
 
 def _century(text: str) -> int:
@@ -288,14 +283,16 @@ def sort_keys(stamps: list[str]) -> list[object]:
 
     Dates among times count as midnight, so the keys of one column compare with each other.
     """
+    if all(len(s) == 10 for s in stamps):
+        return [*stamps]
     zoned = [len(s) > 10 and (s[-1] == "Z" or s[-6:-5] in ("+", "-")) for s in stamps]
     if not any(zoned):
         full = any(len(s) > 10 for s in stamps)
         return [s + "T00:00:00" if full and len(s) == 10 else s for s in stamps]
     if not all(zoned):
         raise errors.InvalidRequest(
-            f"timestamps: expected a UTC offset on all or on none, got {stamps[zoned.index(True)]!r} "
-            f"and {stamps[zoned.index(False)]!r}"
+            "timestamps: expected a UTC offset on all or on none, got "
+            f"{stamps[zoned.index(True)]!r} and {stamps[zoned.index(False)]!r}"
         )
     from datetime import datetime
 

@@ -4,8 +4,8 @@ CSV (long, wide, headerless; any usual delimiter, decimal comma, gzip), JSON lin
 request, and Parquet where pyarrow is installed. `read_series` holds everything; `iter_series` holds
 one series at a time of a big long CSV or JSON lines file. What was guessed or left out is said in
 `notes`, for stderr; what cannot be read is an InvalidRequest naming file, line and column.
-Not covered: bytes and encodings (`sources`), the roles of columns (`columns`), whether a series makes
-a valid request (core.schemas checks), frequencies (core.calendar).
+Not covered: bytes and encodings (`sources`), the roles of columns (`columns`), whether a series
+makes a valid request (core.schemas checks), frequencies (core.calendar).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import json
 from collections import namedtuple
 
 from ..core import errors
-from . import columns, sources, tables
+from . import sources, tables
+from .sheet import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
 Data = namedtuple("Data", "series notes")
-"""`series`: a list, or an iterator from iter_series; `notes`: lines for stderr, complete at the end."""
+"""`series`: a list, or an iterator from iter_series; `notes`: lines for stderr, complete when that
+is used up."""
 
 _ALIASES = (
     ("id", ("item_id", "unique_id", "series_id")),
@@ -45,11 +47,11 @@ def read_series(
 ) -> Data:
     """All series of a file, of "-" (standard input) or of a binary stream.
 
-    Columns that are named are not searched for; `covariates` are columns to pass to the model; `name`
-    is the id where the data has none (else the file's name); `decimal` is "." or ",", `date_order`
-    "dmy" or "mdy". Raises InvalidRequest, and NotFound for a missing file.
+    Columns that are named are not searched for; `covariates` are columns to pass to the model;
+    `name` is the id where the data has none (else the file's name); `decimal` is "." or ",",
+    `date_order` "dmy" or "mdy". Raises InvalidRequest, and NotFound for a missing file.
     """
-    options = columns.Options(
+    options = Options(
         id_column, time_column, target_column, tuple(covariates), freq, name, decimal, date_order
     )
     data = _read(source, options, streaming=False)
@@ -70,10 +72,11 @@ def iter_series(
 ) -> Data:
     """As read_series, but `series` is an iterator that holds one series at a time.
 
-    Up to `sources.WHOLE` bytes everything is read at once, so rows may lie in any order; beyond, the
-    rows of an id must lie together (an InvalidRequest says so), and the first rows settle the styles.
+    Up to `sources.WHOLE` bytes everything is read at once, so rows may lie in any order; beyond,
+    the rows of an id must lie together (an InvalidRequest says so), and the first rows settle
+    which column is what and how its numbers and dates are written.
     """
-    options = columns.Options(
+    options = Options(
         id_column, time_column, target_column, tuple(covariates), freq, name, decimal, date_order
     )
     return _read(source, options, streaming=True)
@@ -127,7 +130,7 @@ def cut_future(series: dict[str, Any], horizon: int) -> dict[str, Any]:
     }
 
 
-def _read(source: str | BinaryIO, options: columns.Options, *, streaming: bool) -> Data:
+def _read(source: str | BinaryIO, options: Options, *, streaming: bool) -> Data:
     notes: list[str] = []
     text = sources.open_text(source, notes, whole=not streaming)
     if options.name is None and text.name:
@@ -145,7 +148,7 @@ def _read(source: str | BinaryIO, options: columns.Options, *, streaming: bool) 
     if kind == "json":
         value = _loads("".join(text.lines), where)
         return Data(_json_series(value, options, notes, where), notes)
-    rows = sources.csv_rows(text)
+    rows = sources.csv_rows(text, options.decimal)
     found = tables.series_from_rows(rows, options, notes, where=where, streaming=streaming)
     return Data(found, notes)
 
@@ -172,7 +175,7 @@ def _loads(text: str, where: str, line: int = 0) -> Any:
 
 
 def _json_series(
-    value: Any, options: columns.Options, notes: list[str], where: str
+    value: Any, options: Options, notes: list[str], where: str
 ) -> Iterator[dict[str, Any]]:
     """Series of one JSON value: a request, a series, numbers, or records as pandas writes them."""
     if isinstance(value, dict) and isinstance(value.get("series"), list):
@@ -204,11 +207,11 @@ def _json_series(
 
 
 def _json_lines(
-    lines: Iterable[str], options: columns.Options, notes: list[str], where: str, streaming: bool
+    lines: Iterable[str], options: Options, notes: list[str], where: str, streaming: bool
 ) -> Iterator[dict[str, Any]]:
     """Series of JSON lines: one series a line, or one record a line."""
     values = (
-        (number, _loads(line, where, number))
+        (number, _loads(line.strip(), where, number))
         for number, line in enumerate(lines, 1)
         if line.strip()
     )
@@ -228,7 +231,7 @@ def _json_lines(
 
 
 def _series_objects(
-    values: Iterable[tuple[int, Any]], options: columns.Options, where: str, unit: str, count: int
+    values: Iterable[tuple[int, Any]], options: Options, where: str, unit: str, count: int
 ) -> Iterator[dict[str, Any]]:
     for number, value in values:
         if isinstance(value, list):
@@ -254,7 +257,7 @@ def _target(value: dict[str, Any]) -> bool:
     ) and not isinstance(value.get("unique_id"), list)
 
 
-def _finish(series: dict[str, Any], options: columns.Options, name: str | None) -> dict[str, Any]:
+def _finish(series: dict[str, Any], options: Options, name: str | None) -> dict[str, Any]:
     if "id" not in series and name:
         series = {"id": name, **series}
     if options.freq and not series.get("freq"):

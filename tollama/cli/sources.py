@@ -1,4 +1,4 @@
-"""Bytes as lines of text and rows of cells: paths, standard input, compression, encodings, delimiters.
+"""Bytes as lines and rows of cells: paths, standard input, compression, encodings, delimiters.
 
 Text is UTF-8 (with or without a mark), UTF-16 with a mark, or else Windows-1252 / Latin-1, which is
 noted. Not covered: what the cells mean (`tables`) and JSON values (`data`).
@@ -15,10 +15,10 @@ from ..core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any, BinaryIO
 
-WHOLE = 32 << 20
+WHOLE = 8 << 20
 """Streams of up to this many bytes are held whole, so that their rows may be in any order."""
 
 _SNIFFED = 64 << 10
@@ -56,7 +56,7 @@ class Text:
         if filled[0][0] not in "{[" or (filled[0][0] == "[" and not _json_list(filled[0])):
             return "csv"
         if len(filled) == 1:
-            return "json" if filled[0][0] == "[" or _nested(filled[0]) else "jsonl"
+            return "json"
         return (
             "jsonl"
             if filled[0][-1] in "}]" and filled[1][0] in "{[" and _whole(filled[0])
@@ -66,10 +66,6 @@ class Text:
 
 def _json_list(line: str) -> bool:
     return line[1:2].strip() in ("", "{", "[", "-", '"', "n", "N", "]") or line[1:2].isdigit()
-
-
-def _nested(line: str) -> bool:
-    return '"series"' in line or not line.endswith("}")
 
 
 def _whole(line: str) -> bool:
@@ -85,14 +81,33 @@ def _whole(line: str) -> bool:
 def open_text(source: str | BinaryIO, notes: list[str], *, whole: bool = True) -> Text:
     """A path, "-" or a binary stream as lines of text; `whole` reads all of it at once.
 
-    Raises NotFound for a missing file and InvalidRequest for what is no text.
+    A file is closed when it has been read, or with the lines of a stream. Raises NotFound for a
+    missing file and InvalidRequest for what is no text.
     """
-    if isinstance(source, str):
-        where = "standard input" if source == "-" else os.path.basename(source) or source
-        stem = None if source == "-" else where.split(".")[0]
-        stream: BinaryIO = sys.stdin.buffer if source == "-" else _open(source)
+    if not isinstance(source, str):
+        return _text(source, "the stream", None, notes, whole)
+    if source == "-":
+        return _text(sys.stdin.buffer, "standard input", None, notes, whole)
+    file = _open(source)
+    stem = os.path.basename(source).split(".")[0]
+    try:
+        text = _text(file, source, stem, notes, whole)
+    except BaseException:
+        file.close()
+        raise
+    if text.complete:
+        file.close()
     else:
-        where, stem, stream = "the stream", None, source
+        text.lines = _closing(text.lines, file)
+    return text
+
+
+def _closing(lines: Iterator[str], file: BinaryIO) -> Iterator[str]:
+    with file:
+        yield from lines
+
+
+def _text(stream: BinaryIO, where: str, stem: str | None, notes: list[str], whole: bool) -> Text:
     text = Text(where, stem)
     head = _head(stream, where)
     for magic, module in ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ", "lzma")):
@@ -115,11 +130,12 @@ def open_text(source: str | BinaryIO, notes: list[str], *, whole: bool = True) -
         else io.BufferedReader(_Joined(head, stream), 1 << 18)
     )
     lines = _decoded(body, head, notes, where)
-    size = 0
+    size = filled = 0
     for line in lines:
         text.head.append(line)
         size += len(line)
-        if size > _SNIFFED or len(text.head) >= 200:
+        filled += not line.isspace()
+        if (size > _SNIFFED and filled > 1) or len(text.head) >= 200:
             break
     text.lines = chain(text.head, lines)
     return text
@@ -247,7 +263,7 @@ def _decoded(body: BinaryIO, head: bytes, notes: list[str], where: str) -> Itera
 # -- rows -----------------------------------------------------------------------------------------
 
 
-def csv_rows(text: Text) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(text: Text, decimal: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of delimited text; the delimiter is found from the first lines."""
     import csv
 
@@ -258,7 +274,7 @@ def csv_rows(text: Text) -> Iterator[tuple[int, list[str]]]:
         next(lines)
         skipped = 1
     else:
-        delimiter = find_delimiter(head)
+        delimiter = find_delimiter(head, decimal)
     csv.field_size_limit(1 << 30)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     while True:
@@ -277,32 +293,39 @@ def csv_rows(text: Text) -> Iterator[tuple[int, list[str]]]:
         yield line, row
 
 
-def find_delimiter(lines: list[str]) -> str:
+def find_delimiter(lines: list[str], decimal: str | None = None) -> str:
     """Tab, semicolon, bar or comma: the first that parts the lines into equally many cells.
 
-    The comma comes last, since it may be a decimal sign in a table that another delimiter parts.
+    The comma comes last, and not at all when it is known to be the decimal sign, or when the lines
+    it parts unequally are single numbers. A separator that no text holds means one column.
     """
     import csv
 
+    from .cells import looks_numeric
+
     csv.field_size_limit(1 << 30)
-    sample = [line for line in lines[:-1] or lines if line.strip()]
-    for delimiter in "\t;|,":
+    sample = [line for line in (lines[:-1] or lines) if line.strip()]
+    delimiters = "\t;|" if decimal == "," else "\t;|,"
+    for delimiter in delimiters:
         try:
             counts = [len(row) for row in csv.reader(sample, delimiter=delimiter) if row]
         except csv.Error:
             continue
         if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.8 * len(counts):
             return delimiter
-    for delimiter in "\t;|,":
-        if sample and delimiter in sample[0]:
-            return delimiter
+    if not all(looks_numeric(line.strip()) for line in sample[1:]) or len(sample) < 2:
+        for delimiter in delimiters:
+            if sample and delimiter in sample[0]:
+                return delimiter
     return _NO_DELIMITER
 
 
 def parquet_rows(stream: BinaryIO, where: str) -> Iterator[tuple[int, list[str]]]:
     """(row number, cells as text) of a Parquet file, a batch at a time; needs pyarrow."""
+    from importlib import import_module
+
     try:
-        from pyarrow import parquet
+        parquet = import_module("pyarrow.parquet")
     except ImportError:
         raise errors.InvalidRequest(
             f"{where}: Parquet needs pyarrow, which this Python does not have; "
@@ -315,12 +338,12 @@ def parquet_rows(stream: BinaryIO, where: str) -> Iterator[tuple[int, list[str]]
         for batch in file.iter_batches():
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 number += 1
-                yield number, [_text(value) for value in values]
+                yield number, [_cell(value) for value in values]
     except (OSError, ValueError) as error:
         raise errors.InvalidRequest(f"{where}: expected a Parquet file: {error}") from None
 
 
-def _text(value: object) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     if hasattr(value, "isoformat"):

@@ -1,8 +1,8 @@
 """A table of text cells as series: rows grouped by id, sorted by time, read as numbers.
 
-`series_from_rows` takes the rows of any table (CSV, Parquet, JSON records) and yields plain dicts of
-the request schema. It reads everything first and then groups by id, or, when `streaming`, settles the
-columns on the first `SAMPLE` rows and holds one series at a time.
+`series_from_rows` takes the rows of any table (CSV, Parquet, JSON records) and yields plain dicts
+of the request schema. It reads everything first and then groups by id, or, when `streaming`,
+settles the columns on the first `SAMPLE` rows and holds one series at a time.
 
 Rows after the last target that still have covariates are the future: their values are known ahead.
 Not covered: bytes, delimiters and file types (`data`), which column is which (`columns`), and what
@@ -11,11 +11,12 @@ one cell means (`cells`).
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 from ..core import errors
 from . import cells as c
-from . import columns
+from . import columns, timecolumns
+from .sheet import Options, Sheet, is_generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ SAMPLE = 5_000
 
 def series_from_rows(
     rows: Iterable[tuple[int, list[str]]],
-    options: columns.Options,
+    options: Options,
     notes: list[str],
     *,
     where: str,
@@ -37,18 +38,19 @@ def series_from_rows(
 
     `rows` are (line number, cells). Raises InvalidRequest naming `where`, line and column.
     """
-    filled = (row for row in rows if any(cell.strip() for cell in row[1]))
+    filled = (row for row in rows if any(map(str.strip, row[1])))
     sample = list(islice(filled, SAMPLE if streaming else None))
     if not sample:
         raise errors.InvalidRequest(f"{where}: expected a table or numbers, found an empty file")
-    header, body = columns.split_header(sample)
-    if not body:
+    sheet = Sheet(sample, options, notes, where)
+    if not sheet.rows:
+        names = ", ".join(sheet.header)[:60]
         raise errors.InvalidRequest(
-            f"{where}: expected rows of data below the header ({', '.join(sample[0][1])[:60]}), found none"
+            f"{where}: expected rows below the header ({names}), found none"
         )
-    roles = columns.roles(header, body, options, notes, where=where)
-    rest = chain(body, filled) if streaming else iter(body)
-    del sample, body
+    roles = columns.roles(sheet)
+    rest = chain(sheet.rows, filled) if streaming else iter(sheet.rows)
+    del sample, sheet
     reader = _Reader(roles, options, notes, where)
     if roles.layout == "rows":
         return reader.row_per_series(rest)
@@ -61,7 +63,7 @@ class _Reader:
     """One table being read: its roles, and what has been noted so far."""
 
     def __init__(
-        self, roles: columns.Roles, options: columns.Options, notes: list[str], where: str
+        self, roles: columns.Roles, options: Options, notes: list[str], where: str
     ) -> None:
         self.roles = roles
         self.options = options
@@ -94,9 +96,9 @@ class _Reader:
                     done[current] = members[-1][0]
                 if name in done:
                     raise errors.InvalidRequest(
-                        f"{self.where}, line {row[0]}: id {errors.shown(name)} comes again after line "
-                        f"{done[name]}; a file this big is read as a stream, so the rows of an id must "
-                        "lie together: sort the file by id"
+                        f"{self.where}, line {row[0]}: id {errors.shown(name)} comes again after "
+                        f"line {done[name]}; a file this big is read as a stream, so the rows of "
+                        "an id must lie together: sort the file by id"
                     )
                 current, members = name, []
             members.append(row)
@@ -108,7 +110,7 @@ class _Reader:
         """Wide form, or one series without an id: every target column is a series."""
         header = self.roles.header
         named = [(header[i], i) for i in self.roles.target]
-        if len(named) == 1 and self.options.name and columns.is_generic(named[0][0]):
+        if len(named) == 1 and self.options.name and is_generic(named[0][0]):
             named = [(self.options.name, named[0][1])]
         yield from self.table(rows, named)
         self.close()
@@ -117,8 +119,8 @@ class _Reader:
         """One series a line, as the M competitions publish them: id first, then the values."""
         header, target = self.roles.header, self.roles.target
         stamps: list[str] | None = None
-        if self.roles.date is not None:
-            stamps = [c.as_timestamp(header[i], self.roles.date) for i in target]
+        if self.roles.times.date is not None:
+            stamps = [c.as_timestamp(header[i], self.roles.times.date) for i in target]
         seen: dict[str, int] = {}
         for line, row in rows:
             name = row[self.roles.ids[0]].strip()
@@ -144,6 +146,10 @@ class _Reader:
     def row_id(self, row: tuple[int, list[str]]) -> str:
         line, values = row
         self.check_width(line, values)
+        if len(self.roles.ids) == 1:
+            name: str = values[self.roles.ids[0]].strip()
+            if name:
+                return name
         parts = [values[i].strip() for i in self.roles.ids]
         for i, part in zip(self.roles.ids, parts, strict=True):
             if not part:
@@ -171,8 +177,9 @@ class _Reader:
     ) -> Iterator[dict[str, Any]]:
         """The series of rows that share their time column; `named` are (id, target column)."""
         roles = self.roles
-        for line, values in rows:
-            self.check_width(line, values)
+        if not roles.ids:
+            for line, values in rows:
+                self.check_width(line, values)
         label = named[0][0] if roles.ids else ""
         rows, stamps = self.in_time_order(rows, label)
         targets = {name: self.numbers(rows, i) if rows else [] for name, i in named}
@@ -207,17 +214,17 @@ class _Reader:
     ) -> tuple[list[tuple[int, list[str]]], list[str] | None]:
         """The rows sorted by time, and their timestamps (None where the table has no dates)."""
         roles = self.roles
-        if not roles.times:
+        if not roles.times.indexes:
             return rows, None
-        if roles.date is None:
+        if roles.times.date is None:
             return self.in_step_order(rows, label), None
-        stamps = [self.timestamp(line, values) for line, values in rows]
+        stamps = self.timestamps(rows)
         try:
             keys: list[Any] = c.sort_keys(stamps)
         except errors.InvalidRequest as error:
             raise errors.InvalidRequest(f"{self.where}, {error.message}") from None
         order = range(len(rows))
-        if any(a > b for a, b in zip(keys, keys[1:], strict=False)):
+        if any(a > b for a, b in pairwise(keys)):
             order = sorted(order, key=keys.__getitem__)  # type: ignore[assignment]
             self.note("rows were not in time order and have been sorted")
             rows, stamps = [rows[i] for i in order], [stamps[i] for i in order]
@@ -233,7 +240,7 @@ class _Reader:
         self, rows: list[tuple[int, list[str]]], label: str
     ) -> list[tuple[int, list[str]]]:
         """Rows with numbered steps, sorted; steps left out become empty rows."""
-        index = self.roles.times[0]
+        index = self.roles.times.indexes[0]
         steps: dict[int, tuple[int, list[str]]] = {}
         for line, values in rows:
             text = values[index].strip()
@@ -247,7 +254,7 @@ class _Reader:
         order = sorted(steps)
         if order != list(steps):
             self.note("rows were not in time order and have been sorted")
-        gaps = {b - a for a, b in zip(order, order[1:], strict=False)}
+        gaps = {b - a for a, b in pairwise(order)}
         if len(gaps) <= 1:
             return [steps[s] for s in order]
         width = min(gaps)
@@ -263,7 +270,7 @@ class _Reader:
     def past_length(
         self, rows: list[tuple[int, list[str]]], targets: list[list[float | None]]
     ) -> int:
-        """How many rows are history: the trailing ones without a target but with covariates are not."""
+        """How many rows are history: not the last ones that have covariates but no target."""
         others = self.roles.covariates or self.roles.others
         end = len(rows)
         while end > 1 and others and all(t[end - 1] is None for t in targets):
@@ -276,20 +283,22 @@ class _Reader:
 
     # -- cells ----------------------------------------------------------------------------------
 
-    def timestamp(self, line: int, values: list[str]) -> str:
-        text = columns.time_cell(values, self.roles)
-        found = self.stamps.get(text)
-        if found is None:
+    def timestamps(self, rows: list[tuple[int, list[str]]]) -> list[str]:
+        """The ISO timestamps of rows; equal texts, as series share them, are read once."""
+        known, times = self.stamps, self.roles.times
+        texts = [timecolumns.cell(values, times) for _, values in rows]
+        for index, text in enumerate(texts):
+            if text in known:
+                continue
             try:
-                found = c.as_timestamp(text, self.roles.date)
+                known[text] = c.as_timestamp(text, times.date)
             except ValueError:
-                example = self.roles.example
-                wanted = f"a date like {example}" if example else "a date"
-                raise self.wrong(line, self.roles.times[0], wanted, text) from None
-            if len(self.stamps) > 200_000:
-                self.stamps.clear()
-            self.stamps[text] = found
-        return found
+                wanted = f"a date like {times.example}" if times.example else "a date"
+                raise self.wrong(rows[index][0], times.indexes[0], wanted, text) from None
+        stamps = [known[text] for text in texts]
+        if len(known) > 200_000:
+            known.clear()
+        return stamps
 
     def numbers(self, rows: list[tuple[int, list[str]]], index: int) -> list[float | None]:
         texts = [values[index] for _, values in rows]
@@ -315,7 +324,8 @@ class _Reader:
         column = self.roles.header[index]
         got = errors.shown(found.strip()) if found.strip() else "an empty cell"
         return errors.InvalidRequest(
-            f"{self.where}, line {line}, column {errors.shown(column)}: expected {wanted}, got {got}"
+            f"{self.where}, line {line}, column {errors.shown(column)}: "
+            f"expected {wanted}, got {got}"
         )
 
     def repeated(self, before: int, line: int, stamp: str, label: str) -> None:
@@ -323,8 +333,8 @@ class _Reader:
         hint = "" if label else "; if the file holds several series, name their column with --id"
         first, second = sorted((before, line))
         raise errors.InvalidRequest(
-            f"{self.where}, line {second}: expected one row a timestamp, but {stamp}{of} is on line "
-            f"{first} already{hint}"
+            f"{self.where}, line {second}: expected one row a timestamp, but {stamp}{of} "
+            f"is on line {first} already{hint}"
         )
 
     def note(self, text: str) -> None:
