@@ -36,13 +36,16 @@ FIELDS = (
 
 
 class PullRequest(
-    namedtuple(
-        "PullRequest", "name revision stream accept_license force token given peer"
-    )
+    namedtuple("PullRequest", "name revision stream accept_license force token given peer no_config")
 ):
     """The body of POST /api/pull, checked; `given` are the fields of FIELDS that it names."""
 
     __slots__ = ()
+
+    @staticmethod
+    def openapi() -> dict[str, Any]:
+        """The JSON schema of the body, from the same tables that read it."""
+        return openapi()
 
     @classmethod
     def parse(cls, value: object) -> PullRequest:
@@ -85,21 +88,27 @@ class PullRequest(
                 token=f.take("token", fields.nonempty, None),
                 given=given,
                 peer=f.take("from", fields.nonempty, None),
+                no_config=f.take("no_config", fields.boolean, False),
             )
         return request
 
 
-class Plan(namedtuple("Plan", "name base family source revision license settings token dest builtin")):
+class Plan(
+    namedtuple("Plan", "name base family source revision license settings token dest builtin")
+):
     """A pull ready to run: where from, with which settings, into which folder."""
 
     __slots__ = ()
 
 
 def settings(
-    given: Mapping[str, Any], home: str, environ: Mapping[str, str]
+    given: Mapping[str, Any], stored: Mapping[str, Any], environ: Mapping[str, str]
 ) -> dict[str, tuple[Any, str]]:
-    """Every pull setting as (value, source); source is request, env, config or default."""
-    effective = config.effective(config.read(home), environ)
+    """Every pull setting as (value, source); source is request, env, config or default.
+
+    `given` are fields of a request, `stored` what config.json has.
+    """
+    effective = config.effective(stored, environ)
     found = {name: effective[f"pull.{name}"] for name in FIELDS}
     found.update({name: (value, "request") for name, value in given.items()})
     if found["offline"][0]:
@@ -115,7 +124,8 @@ def plan(
     environ: Mapping[str, str],
 ) -> Plan:
     """Check a pull before any work: settings, registry, licence, in this order."""
-    chosen = settings(request.given, home, environ)
+    stored = config.read(home)
+    chosen = settings(request.given, {} if request.no_config else stored, environ)
     if request.name.startswith(names.HUB_PREFIX):
         offer = None
         source = {

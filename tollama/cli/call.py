@@ -1,0 +1,471 @@
+"""How the command line reaches the API: a daemon over a socket, or the service in this process.
+
+    Remote   a small HTTP/1.1 client, because http.client costs 28 ms to import; TLS and streams included,
+             and never through a proxy
+    Local    the same routes over a Service of this process, for when no daemon runs
+
+Both give `call` (one JSON answer) and `stream` (NDJSON objects as they come), and raise the errors of
+core/errors.py. Not covered: retries and redirects, which the daemon never sends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from tollama.core import config
+from tollama.core.errors import (
+    DaemonUnreachable,
+    DeadlineExceeded,
+    InvalidRequest,
+    from_wire,
+    shown,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+NDJSON = "application/x-ndjson"
+NO_DAEMON = "nothing listens there"
+
+
+class Address:
+    """Where the daemon listens, and whether the user said so."""
+
+    __slots__ = ("given", "host", "port", "prefix", "tls", "unix")
+
+    def __init__(self, host: str, port: int, *, tls: bool, prefix: str, given: bool) -> None:
+        # 0.0.0.0 and :: are places to listen on; to call them means loopback.
+        self.host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+        self.port = port
+        self.tls = tls
+        self.prefix = prefix
+        self.given = given
+        self.unix: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The address as people write it."""
+        if self.unix:
+            return f"unix://{self.unix}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}{self.prefix}"
+
+
+def address(base_url: str | None, environ: Mapping[str, str]) -> Address:
+    """The daemon's address: --base-url, then TOLLAMA_HOST, then config.json, then the default."""
+    text, name, given = base_url, "--base-url", True
+    if not text:
+        text, name = environ.get("TOLLAMA_HOST"), "TOLLAMA_HOST"
+    if not text:
+        given = False
+        try:
+            text, name = config.read(config.home(environ)).get("daemon.host"), "daemon.host"
+        except config.ConfigUnreadable:
+            text = None
+    text = text or "127.0.0.1"
+    if text.startswith("unix://"):
+        found = Address("localhost", 0, tls=False, prefix="", given=given)
+        found.unix = text.removeprefix("unix://")
+        return found
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme not in ("http", "https"):
+        raise InvalidRequest(f"{name}: expected an http or https address, got {shown(text)}")
+    tls = scheme == "https"
+    netloc, slash, path = (rest if separator else text).partition("/")
+    try:
+        host, port = config.parse_host(netloc)
+    except ValueError as error:
+        raise InvalidRequest(f"{name}: expected {error}, got {shown(text)}") from None
+    prefix = (slash + path).rstrip("/")
+    return Address(host, port, tls=tls, prefix=prefix, given=given)
+
+
+class Remote:
+    """The API of a running daemon."""
+
+    local = False
+
+    def __init__(
+        self, where: Address, *, timeout: float | None = None, environ: Mapping[str, str]
+    ) -> None:
+        self.where = where
+        self.timeout = timeout
+        self.environ = environ
+
+    def call(
+        self, method: str, path: str, body: object = None, *, raw: bytes | None = None
+    ) -> Any:
+        """One request, its whole answer as a JSON value."""
+        with _Exchange(self, method, path, _payload(body, raw)) as answer:
+            data = b"".join(answer.chunks())
+        return _value(data)
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        raw: bytes | None = None,
+        lines: Iterable[bytes] | None = None,
+    ) -> Iterator[Any]:
+        """One request, its answer's NDJSON objects as they come; an error line is raised.
+
+        `lines` is a request body that is sent while the answer is read.
+        """
+        with _Exchange(self, method, path, _payload(body, raw), lines=lines) as answer:
+            for line in answer.lines():
+                value = _value(line)
+                # A bulk line about one series carries its id: it is a result, not the end.
+                if isinstance(value, dict) and value.get("error") and "id" not in value:
+                    raise from_wire(value)
+                yield value
+
+    def reachable(self) -> bool:
+        """Whether something accepts connections there."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+    def connect(self) -> socket.socket:
+        """A connection to the daemon."""
+        import socket
+
+        where = self.where
+        if where.unix:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.settimeout(self.timeout)
+            sock.connect(where.unix)
+            return sock
+        wait = 10.0 if self.timeout is None else self.timeout
+        sock = socket.create_connection((where.host, where.port), wait)
+        sock.settimeout(self.timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if where.tls:
+            import ssl
+
+            bundle = next(
+                (
+                    self.environ[name]
+                    for name in ("TOLLAMA_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+                    if self.environ.get(name)
+                ),
+                None,
+            )
+            context = ssl.create_default_context(cafile=bundle)
+            return context.wrap_socket(sock, server_hostname=where.host)
+        return sock
+
+
+def _payload(body: object, raw: bytes | None) -> bytes | None:
+    if raw is not None:
+        return raw
+    return None if body is None else json.dumps(body, separators=(",", ":")).encode()
+
+
+def _value(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise DaemonUnreachable(
+            "the address answered with something that is not JSON: is it a tollama daemon?"
+        ) from None
+
+
+class _Exchange:
+    """One request and its answer over a connection of its own."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        lines: Iterable[bytes] | None = None,
+    ) -> None:
+        self.remote = remote
+        self.head = self._head(method, path, body, lines is not None)
+        self.body = body
+        self.feed = lines
+        self.sender: Any = None
+        self.send_error: BaseException | None = None
+
+    def _head(self, method: str, path: str, body: bytes | None, chunked: bool) -> bytes:
+        where = self.remote.where
+        host = where.host if not where.unix else "localhost"
+        if ":" in host:
+            host = f"[{host}]"
+        lines = [
+            f"{method} {where.prefix}{path} HTTP/1.1",
+            f"Host: {host}:{where.port}" if where.port else f"Host: {host}",
+            "Connection: close",
+            "Accept: application/json",
+        ]
+        key = self.remote.environ.get("TOLLAMA_API_KEY")
+        if key:
+            lines.append(f"Authorization: Bearer {key}")
+        if chunked:
+            lines += [f"Content-Type: {NDJSON}", "Transfer-Encoding: chunked"]
+        elif body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        elif method not in ("GET", "HEAD"):
+            lines.append("Content-Length: 0")
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def __enter__(self) -> _Exchange:
+        try:
+            self.sock = self.remote.connect()
+        except OSError as error:
+            raise unreachable(self.remote.where, error) from None
+        try:
+            self._send()
+            self.file = self.sock.makefile("rb")
+            self._read_head()
+        except TimeoutError:
+            self.sock.close()
+            raise DeadlineExceeded(
+                f"the daemon at {self.remote.where.url} did not answer within "
+                f"{self.remote.timeout:g} s (--timeout)"
+            ) from None
+        except (OSError, ValueError, IndexError) as error:
+            self.sock.close()
+            raise unreachable(self.remote.where, error) from None
+        except BaseException:
+            self.sock.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # Closing is also how an interrupted command cancels its request.
+        self.file.close()
+        self.sock.close()
+
+    def _send(self) -> None:
+        if self.feed is None:
+            try:
+                self.sock.sendall(self.head + (self.body or b""))
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before the body was read: the answer says why
+            return
+        import threading
+
+        self.sock.sendall(self.head)
+
+        def feed() -> None:
+            try:
+                for line in self.feed or ():
+                    self.sock.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+                self.sock.sendall(b"0\r\n\r\n")
+            except OSError:
+                pass  # the reader sees the end of the connection
+            except BaseException as error:
+                # The file could not be read on: the reader must not wait for an answer.
+                self.send_error = error
+                import socket
+
+                try:
+                    self.sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+        self.sender = threading.Thread(target=feed, daemon=True)
+        self.sender.start()
+
+    def _read_head(self) -> None:
+        status = self.file.readline(65536)
+        while status.startswith(b"HTTP/1.1 100"):
+            while self.file.readline(65536) not in (b"\r\n", b""):
+                pass
+            status = self.file.readline(65536)
+        if not status:
+            if self.send_error is not None:
+                raise self.send_error
+            raise ConnectionResetError("the connection was closed without an answer")
+        self.status = int(status.split(b" ", 2)[1])
+        self.headers: dict[str, str] = {}
+        while True:
+            line = self.file.readline(65536)
+            if line in (b"\r\n", b""):
+                break
+            name, _, value = line.decode("latin-1").partition(":")
+            self.headers[name.strip().lower()] = value.strip()
+        if self.status >= 400:
+            data = b"".join(self.chunks())
+            try:
+                value = json.loads(data)
+            except ValueError:
+                value = {"error": data.decode("utf-8", "replace")[:300]}
+            error = from_wire(value, self.status)
+            retry = self.headers.get("retry-after", "")
+            error.retry_after = float(retry) if retry.isdigit() else None
+            raise error
+
+    def chunks(self) -> Iterator[bytes]:
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            length = self.headers.get("content-length")
+            data = self.file.read(int(length)) if length is not None else self.file.read()
+            if length is not None and len(data) < int(length):
+                raise self._cut()
+            yield data
+            return
+        while True:
+            try:
+                size = int(self.file.readline(65536).partition(b";")[0], 16)
+            except ValueError:
+                raise self._cut() from None
+            if size == 0:
+                return
+            data = self.file.read(size)
+            self.file.readline(65536)
+            if len(data) < size:
+                raise self._cut()
+            yield data
+
+    def _cut(self) -> BaseException:
+        if self.send_error is not None:
+            return self.send_error
+        return DaemonUnreachable(
+            f"the daemon at {self.remote.where.url} closed the connection in the middle of the answer"
+        )
+
+    def lines(self) -> Iterator[bytes]:
+        rest = b""
+        try:
+            for chunk in self.chunks():
+                *whole, rest = (rest + chunk).split(b"\n")
+                yield from filter(None, whole)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the daemon sent nothing for {self.remote.timeout:g} s (--timeout)"
+            ) from None
+        except OSError:
+            raise self._cut() from None
+        if rest:
+            yield rest
+
+
+def unreachable(where: Address, error: BaseException) -> DaemonUnreachable:
+    """No daemon at an address: what was tried, why it failed, what to do."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return DaemonUnreachable(
+        f"no daemon at {where.url} ({reason.lower()}); start one with: tollama serve",
+        detail=NO_DAEMON,
+    )
+
+
+def ask(args: Any, method: str, path: str, body: object = None, *, local: bool = True) -> Any:
+    """One call to the daemon; where none runs and no address was given, the same in this process."""
+    remote = connect(args.base_url, timeout=args.timeout)
+    try:
+        return remote.call(method, path, body)
+    except DaemonUnreachable as error:
+        if not local or not falls_back(remote.where, error):
+            raise
+    here = Local()
+    try:
+        return here.call(method, path, body)
+    finally:
+        here.close()
+
+
+def falls_back(where: Address, error: DaemonUnreachable) -> bool:
+    """Whether a command may do its work without the daemon: none runs, and no address was given."""
+    return error.detail == NO_DAEMON and not where.given
+
+
+class Local:
+    """The API over a Service of this process."""
+
+    local = True
+
+    def __init__(self, *, environ: Mapping[str, str] | None = None, verbose: bool = False) -> None:
+        import sys
+
+        from tollama.daemon.routes import Router
+        from tollama.daemon.service import Service
+
+        def log(text: str) -> None:
+            if verbose:
+                print(text, file=sys.stderr)
+
+        self.service = Service(environ=environ, log=log)
+        self.router = Router(self.service)
+
+    def call(
+        self, method: str, path: str, body: object = None, *, raw: bytes | None = None
+    ) -> Any:
+        """One request through the routes, its whole answer as a JSON value."""
+        reply = self._reply(method, path, body, raw, None)
+        data = reply.body if reply.stream is None else b"".join(reply.stream)
+        return json.loads(data)
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        raw: bytes | None = None,
+        lines: Iterable[bytes] | None = None,
+    ) -> Iterator[Any]:
+        """One request through the routes, its NDJSON objects as they come."""
+        reply = self._reply(method, path, body, raw, lines)
+        for line in reply.stream if reply.stream is not None else [reply.body]:
+            yield json.loads(line)
+
+    def _reply(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        raw: bytes | None,
+        lines: Iterable[bytes] | None,
+    ) -> Any:
+        from tollama.daemon.http_message import Request
+        from tollama.daemon.http_parser import Headers
+
+        headers = Headers()
+        if lines is not None:
+            dict.__setitem__(headers, "content-type", NDJSON)
+        request = Request(
+            method, path, headers, client="local", is_loopback=True, line=_Here(lines)
+        )
+        request.body = _payload(body, raw) or b""
+        return self.router.resolve(method, request.path).handler(request)
+
+    def close(self) -> None:
+        """End the runners of this process."""
+        self.service.close()
+
+
+class _Here:
+    """The connection of a Local request: there is none."""
+
+    def __init__(self, lines: Iterable[bytes] | None) -> None:
+        self.given = lines
+
+    def gone(self) -> bool:
+        return False
+
+    def body_lines(self, max_line: int) -> Iterator[bytes]:
+        return (line.rstrip(b"\r\n") for line in self.given or ())
+
+    def waiting(self) -> Any:
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+def connect(
+    base_url: str | None, *, timeout: float | None = None, environ: Mapping[str, str] | None = None
+) -> Remote:
+    """The daemon at the address that the user means."""
+    variables = os.environ if environ is None else environ
+    return Remote(address(base_url, variables), timeout=timeout, environ=variables)

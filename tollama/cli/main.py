@@ -1,0 +1,200 @@
+"""The commands of tollama: one table, one parser a command, one place where errors become exit codes.
+
+Only the parser of the command that was asked for is built, and a command's module is imported when it runs:
+that is what makes `tollama list` start in a few milliseconds.
+
+Not covered: what commands do (models.py, run.py, serve.py ...) and how output looks (render.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import namedtuple
+from importlib import import_module
+
+from tollama.core import redact
+from tollama.core.errors import Cancelled, TollamaError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from typing import Any
+
+
+class Command(namedtuple("Command", "name module summary examples")):
+    """A command: `tollama.cli.<module>` has `add_<name>(parser)` and `<name>(args) -> exit code`."""
+
+    __slots__ = ()
+
+
+COMMANDS = (
+    Command(
+        "run",
+        "run",
+        "Forecast a file, standard input or a request",
+        (
+            "tollama run auto sales.csv --horizon 12",
+            "tollama run auto retail.csv --horizon 28 --quantiles 0.1,0.5,0.9 -o forecast.csv",
+            "cat load.csv | tollama run theta - --horizon 24 --format json",
+            "tollama run mock --input examples/request.json --no-stream",
+        ),
+    ),
+    Command(
+        "serve",
+        "serve",
+        "Start the daemon",
+        ("tollama serve", "tollama serve --port 0", "TOLLAMA_HOST=0.0.0.0:11435 tollama serve"),
+    ),
+    Command("list", "models", "List models", ("tollama list", "tollama list --format json")),
+    Command("show", "models", "Show a model", ("tollama show auto", "tollama show auto --modelfile")),
+    Command(
+        "pull",
+        "pull",
+        "Download a model",
+        (
+            "tollama pull chronos2",
+            "tollama pull hf.co/ORG/REPO@REVISION --hf-home /mnt/cache",
+            "tollama pull chronos2 --https-proxy http://proxy:3128",
+            "tollama pull mymodel --from-dir ./checkpoint",
+        ),
+    ),
+    Command("ps", "models", "List loaded models", ("tollama ps",)),
+    Command("stop", "models", "Unload a model", ("tollama stop auto",)),
+    Command("rm", "models", "Remove models", ("tollama rm mock",)),
+    Command("cp", "models", "Copy a model under another name", ("tollama cp auto timegpt-1",)),
+    Command(
+        "config",
+        "settings",
+        "Show or change persistent defaults",
+        (
+            "tollama config list",
+            "tollama config set pull.https_proxy http://proxy:3128",
+            "tollama config unset pull.https_proxy",
+        ),
+    ),
+    Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
+    Command("version", "settings", "Show versions", ("tollama version",)),
+)
+TABLE = {command.name: command for command in COMMANDS}
+ALIASES = {"ls": "list", "delete": "rm", "copy": "cp"}
+
+
+def main(argv: list[str]) -> int:
+    """Run a command line; returns the exit code of the table in core/errors.py."""
+    try:
+        code = dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except TollamaError as error:
+        return report(error)
+    except KeyboardInterrupt:
+        # Ctrl-C is silent; on a terminal the shell's prompt must not follow the "^C".
+        if sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write("\n")
+        return Cancelled.exit_code
+    except BrokenPipeError:
+        # `tollama list | head`: the reader has seen enough. stdout must not be flushed again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        return report(TollamaError(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")))
+
+
+def report(error: TollamaError) -> int:
+    """An error on stderr, without secrets; returns its exit code."""
+    text = redact.text(error.message, os.environ.get("TOLLAMA_HF_TOKEN"))
+    sys.stderr.write(f"error: {text}\n")
+    return error.exit_code
+
+
+def dispatch(argv: list[str]) -> int:
+    """Find the command, read its arguments, run it."""
+    if not argv:
+        sys.stdout.write(start_page())
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name in ("-h", "--help"):
+        sys.stdout.write(overview())
+        return 0
+    if name in ("-V", "--version"):
+        name = "version"
+    if name == "help":
+        if not rest:
+            sys.stdout.write(overview())
+            return 0
+        name, rest = rest[0], ["--help"]
+    command = TABLE.get(ALIASES.get(name, name))
+    if command is None:
+        sys.stderr.write(f"error: {unknown(name)}\n")
+        return 2
+    module = import_module(f"tollama.cli.{command.module}")
+    parser = build(command, module)
+    try:
+        args = parser.parse_args(rest)
+    except SystemExit as stop:  # argparse has printed the help or the mistake
+        return stop.code if isinstance(stop.code, int) else 2
+    # `list_` and `config_` would hide a builtin and a module under their own names.
+    handler = getattr(module, f"{command.name}_", None) or getattr(module, command.name)
+    code: int = handler(args)
+    return code
+
+
+def build(command: Command, module: Any) -> ArgumentParser:
+    """A command's parser, with its examples below the options."""
+    from argparse import ArgumentParser, RawDescriptionHelpFormatter
+
+    parser = ArgumentParser(
+        prog=f"tollama {command.name}",
+        description=command.summary + ".",
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples),
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    getattr(module, f"add_{command.name}")(parser)
+    return parser
+
+
+def add_client(parser: ArgumentParser) -> None:
+    """The flags of every command that calls the daemon."""
+    parser.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="address of the daemon (default TOLLAMA_HOST or http://localhost:11435)",
+    )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="give up when nothing comes for so long"
+    )
+
+
+def unknown(name: str) -> str:
+    """The message for a command that does not exist."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*TABLE, *ALIASES], n=1)
+    hint = f", did you mean '{near[0]}'?" if near else "; see: tollama --help"
+    return f"unknown command '{name}'{hint}"
+
+
+def start_page() -> str:
+    """What `tollama` alone prints: the three things to try first."""
+    return (
+        "tollama: Ollama for time series forecasting, in one file\n\n"
+        "  tollama run auto sales.csv --horizon 12    forecast a file, with intervals\n"
+        "  tollama serve                              start the daemon (port 11435)\n"
+        "  tollama list                               the models on this machine\n\n"
+        "All commands: tollama --help\n"
+    )
+
+
+def overview() -> str:
+    """The text of `tollama --help`."""
+    lines = ["usage: tollama COMMAND [options]", "", "commands:"]
+    lines += [f"  {command.name:<12} {command.summary}" for command in COMMANDS]
+    lines += [
+        "",
+        "tollama help COMMAND     options and examples of a command",
+        "tollama --version        the version",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,41 @@
+"""`tollama serve`: the daemon in the foreground, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_serve(parser: ArgumentParser) -> None:
+    """The arguments of `serve`; the settings of the environment follow the examples."""
+    from tollama.core.config import SETTINGS
+
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=_port, help="port to listen on, 0 = any free one (default 11435)"
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        help="what is logged on stderr (default info)",
+    )
+    lines = "\n".join(f"  {s.name:<26} {s.doc}" for s in SETTINGS)
+    parser.epilog = f"{parser.epilog}\n\nenvironment:\n{lines}"
+
+
+def _port(text: str) -> int:
+    from argparse import ArgumentTypeError
+
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def serve(args: Namespace) -> int:
+    """Run the daemon; returns when it has drained."""
+    from tollama.daemon.application import run
+
+    return run(host=args.host, port=args.port, log_level=args.log_level, out=sys.stdout)

@@ -1,0 +1,164 @@
+"""The daemon put together: settings, service, server, log, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any, TextIO
+
+from tollama import __version__
+from tollama.core import config, redact
+from tollama.core.errors import TollamaError
+from tollama.daemon.http import Server
+from tollama.daemon.http_message import Limits
+from tollama.daemon.routes import Router
+from tollama.daemon.service import Service
+
+DRAIN_S = 10.0
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class Log:
+    """Lines on stderr: one a request, and what happens to models; never values of a request."""
+
+    def __init__(self, *, level: str, form: str, stream: TextIO) -> None:
+        self.level = LEVELS.index(level)
+        self.json = form == "json"
+        self.stream = stream
+        self.lock = threading.Lock()
+
+    def write(self, level: str, fields: dict[str, Any]) -> None:
+        """One line, if the level is shown."""
+        if LEVELS.index(level) < self.level:
+            return
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self.json:
+            line = json.dumps({"time": now, "level": level, **fields}, ensure_ascii=True)
+        else:
+            text = " ".join(f"{k}={_plain(v)}" for k, v in fields.items() if v is not None)
+            line = f"{now} {level} {text}"
+        with self.lock:
+            try:
+                self.stream.write(redact.text(line) + "\n")
+                self.stream.flush()
+            except (OSError, ValueError):
+                pass  # a closed stderr must not end a request
+
+    def message(self, text: str, level: str = "info") -> None:
+        """A sentence about the daemon itself."""
+        self.write(level, {"msg": text})
+
+    def request(self, fields: dict[str, Any]) -> None:
+        """A request that has ended."""
+        quiet = fields.get("status", 0) < 400 and str(fields.get("path", "")) in _QUIET
+        level = "debug" if quiet else "error" if fields.get("status", 0) >= 500 else "info"
+        self.write(level, fields)
+
+
+_QUIET = {"/health/live", "/health/ready", "/metrics"}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    text = str(value)
+    # A line break or a quote in a field must not look like another log line.
+    return json.dumps(text) if any(c <= " " or c in '"=\x7f' for c in text) or not text else text
+
+
+def run(*, host: str | None, port: int | None, log_level: str | None, out: TextIO) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; returns the exit code."""
+    environ = dict(os.environ)
+    home = config.home(environ)
+    try:
+        stored = config.read(home)
+    except config.ConfigUnreadable as error:
+        stored = {}
+        print(f"warning: {error.message}", file=sys.stderr)
+    address = config.get("TOLLAMA_HOST", environ)
+    if not environ.get("TOLLAMA_HOST") and stored.get("daemon.host"):
+        address = config.parse_host(stored["daemon.host"])
+    if host is not None:
+        parsed = config.parse_host(host)
+        explicit = host.rpartition(":")[2].isdigit() and (host.count(":") == 1 or "]:" in host)
+        address = parsed if explicit else (parsed[0], address[1])
+    if port is not None:
+        address = (address[0], port)
+    log = Log(
+        level=log_level or config.get("TOLLAMA_LOG_LEVEL", environ),
+        form=config.get("TOLLAMA_LOG_FORMAT", environ),
+        stream=sys.stderr,
+    )
+    service = Service(home=home, environ=environ, log=log.message)
+    try:
+        server = make_server(service, address, log)
+    except OSError as error:
+        service.close()
+        reason = (error.strerror or str(error)).lower()
+        raise TollamaError(
+            f"cannot listen on {address[0]}:{address[1]}: {reason}; choose another with --port"
+        ) from None
+    return _serve(service, server, log, out)
+
+
+def make_server(service: Service, address: tuple[str, int], log: Log) -> Server:
+    """The HTTP front over a service, listening but not yet serving."""
+    router = Router(service)
+    limits = Limits(
+        max_connections=service.setting("TOLLAMA_MAX_CONNECTIONS"),
+        max_body=service.setting("TOLLAMA_MAX_BODY"),
+        max_in_flight=service.setting("TOLLAMA_MAX_INFLIGHT"),
+    )
+    server = Server(
+        router.resolve,
+        host=address[0],
+        port=address[1],
+        limits=limits,
+        allowed_hosts=service.setting("TOLLAMA_ALLOWED_HOSTS"),
+        origins=service.setting("TOLLAMA_ORIGINS"),
+        log=log.request,
+    )
+    bound_host, bound_port = server.address[:2]
+    shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+    service.host_binding = f"{shown}:{bound_port}"
+    if not _loopback(bound_host) and not service.setting("TOLLAMA_API_KEYS"):
+        log.message(
+            f"listening on {service.host_binding} without API keys: callers that are not on "
+            "loopback may read and forecast, not pull, delete, copy or import (set TOLLAMA_API_KEYS)",
+            "warning",
+        )
+    return server
+
+
+def _loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _serve(service: Service, server: Server, log: Log, out: TextIO) -> int:
+    stopping = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if stopping.is_set():
+            # A second signal means now. Runners see the end of their stdin.
+            os._exit(0)
+        stopping.set()
+        threading.Thread(target=drain, name="drain", daemon=True).start()
+
+    def drain() -> None:
+        log.message("stopping: running requests end first", "info")
+        server.drain(DRAIN_S)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    service.preload()
+    out.write(f"tollama {__version__} listening on http://{service.host_binding}\n")
+    out.flush()
+    try:
+        server.serve_forever()
+    finally:
+        service.close()
+    return 0

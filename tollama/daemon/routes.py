@@ -1,0 +1,316 @@
+"""ROUTES: every URL of the API, and its handler: parse, call the service, dump.
+
+Not covered: HTTP itself (http.py) and other dialects (compat/).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from tollama.core import protocol, schemas, splice
+from tollama.core.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TollamaError,
+    to_wire,
+)
+from tollama.daemon import wire
+from tollama.daemon.http_message import Reply, Request
+from tollama.daemon.service import Service
+from tollama.models.pulls import PullRequest
+
+NDJSON = "application/x-ndjson"
+MAX_BULK_LINE = 64 << 20
+Handler = Callable[[Service, Request], Reply]
+
+
+class Route(NamedTuple):
+    """A method and path, who may call it, what it takes and gives (for /openapi.json)."""
+
+    method: str
+    path: str  # "{name}" is the rest of the path
+    handle: Handler
+    summary: str
+    scope: str = "read"
+    body: type | None = None
+    answer: type | None = None
+    stream_body: bool = False
+    encodings: tuple[str, ...] = ()
+    max_body: int | None = None
+
+
+def dump(value: object, status: int = 200) -> Reply:
+    """A JSON answer."""
+    return Reply(status, protocol.dumps(value))
+
+
+def ndjson(events: Iterator[dict[str, Any]]) -> Reply:
+    """Objects as NDJSON, each sent as it comes."""
+    return Reply(
+        content_type=NDJSON, stream=(protocol.dumps(event) + b"\n" for event in events)
+    )
+
+
+def model_of(body: wire.ShowBody | wire.DeleteBody) -> str:
+    """The model that a body names, under either of its two fields."""
+    name = body.model or body.name
+    if name is None:
+        raise InvalidRequest.of([(("model",), "this field is required")])
+    return name
+
+
+def root(service: Service, request: Request) -> Reply:
+    from tollama.daemon import web
+
+    page = web.page(request)
+    return page or Reply(body=b"tollama is running", content_type="text/plain; charset=utf-8")
+
+
+def version(service: Service, request: Request) -> Reply:
+    return dump(service.version())
+
+
+def alive(service: Service, request: Request) -> Reply:
+    return dump({"status": "ok"})
+
+
+def ready(service: Service, request: Request) -> Reply:
+    service.ready()
+    return dump({"status": "ok"})
+
+
+def tags(service: Service, request: Request) -> Reply:
+    return dump(service.tags())
+
+
+def show(service: Service, request: Request) -> Reply:
+    body = wire.read(wire.ShowBody, splice.parse(request.body))
+    return dump(service.show(model_of(body)))
+
+
+def ps(service: Service, request: Request) -> Reply:
+    return dump(service.ps())
+
+
+def info(service: Service, request: Request) -> Reply:
+    from tollama.daemon import diagnostics
+
+    return dump(diagnostics.info(service))
+
+
+def delete(service: Service, request: Request) -> Reply:
+    body = wire.read(wire.DeleteBody, splice.parse(request.body))
+    return dump(service.delete(model_of(body), purge=body.purge))
+
+
+def copy(service: Service, request: Request) -> Reply:
+    body = wire.read(wire.CopyBody, splice.parse(request.body))
+    service.copy(body.source, body.destination)
+    return dump({"status": "success"})
+
+
+def pull(service: Service, request: Request) -> Reply:
+    body = PullRequest.parse(splice.parse(request.body))
+    if "endpoint" in body.given and not (request.is_loopback or _is_admin(request)):
+        raise InvalidRequest.of(
+            [(("endpoint",), "may be given from loopback or with the admin scope only")]
+        )
+    return _pulled(service, body)
+
+
+def _is_admin(request: Request) -> bool:
+    return "admin" in getattr(request, "scopes", ())
+
+
+def _pulled(service: Service, body: PullRequest) -> Reply:
+    pulling = service.pull(body)
+    if body.stream:
+        return ndjson(pulling.watch())
+    last: dict[str, Any] = {}
+    for event in pulling.watch():
+        last = event
+    return dump(last)
+
+
+def cancel_pull(service: Service, request: Request) -> Reply:
+    body = wire.read(wire.ModelBody, splice.parse(request.body))
+    service.pulls.cancel(body.model.lower())
+    return dump({"cancelled": True, "model": body.model})
+
+
+def generate(service: Service, request: Request) -> Reply:
+    model, keep_alive = wire.generate_body(splice.parse(request.body))
+    name = service.model(model).name
+    service.load(name, keep_alive)
+    return dump(
+        {
+            "model": name,
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "response": "",
+            "done": True,
+            "done_reason": "unload" if keep_alive == 0 else "load",
+        }
+    )
+
+
+def models(service: Service, request: Request) -> Reply:
+    return dump(service.registry())
+
+
+def pull_model(service: Service, request: Request) -> Reply:
+    body = wire.read(wire.LicensedPullBody, splice.parse(request.body))
+    value = {"model": body.name, "accept_license": body.accept_license, "stream": False}
+    return _pulled(service, PullRequest.parse(value))
+
+
+def delete_model(service: Service, request: Request) -> Reply:
+    return dump(service.delete(request.path.removeprefix("/v1/models/")))
+
+
+def forecast(service: Service, request: Request) -> Reply:
+    """One JSON answer, or NDJSON: progress lines and the answer on the last one."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == NDJSON:
+        return forecast_bulk(service, request)
+    request.body = b"".join(request.lines(MAX_BULK_LINE)) if request.streamed else request.body
+    running = service.forecasting.start(
+        request.body, request_id=request.id, gone=request.disconnected
+    )
+    if running.request.stream is False:
+        return _whole(running.answer())
+    return Reply(content_type=NDJSON, stream=_lines(running))
+
+
+def forecast_v1(service: Service, request: Request) -> Reply:
+    running = service.forecasting.start(
+        request.body, request_id=request.id, gone=request.disconnected
+    )
+    return _whole(running.answer())
+
+
+def _whole(answer: Any) -> Reply:
+    headers = (
+        ("X-Tollama-Queue-Ms", f"{answer.queue_ms:.1f}"),
+        ("X-Tollama-Run-Ms", f"{answer.run_ms:.1f}"),
+    )
+    return Reply(body=answer.body, headers=headers)
+
+
+def _lines(running: Any) -> Iterator[bytes]:
+    try:
+        if running.loading:
+            yield b'{"status":"loading model"}\n'
+        yield b'{"status":"running forecast"}\n'
+        if running.request.options.get("stream_series"):
+            for item in running.forecasts():
+                yield b'{"forecast":' + protocol.dumps(item) + b"}\n"
+        yield b'{"done":true,"response":' + running.answer().body + b"}\n"
+    finally:
+        running.cancel()
+
+
+def forecast_bulk(service: Service, request: Request) -> Reply:
+    lines = request.lines(MAX_BULK_LINE)
+    stream = service.forecasting.bulk(lines, request_id=request.id, gone=request.disconnected)
+    return Reply(content_type=NDJSON, stream=stream)
+
+
+def openapi(service: Service, request: Request) -> Reply:
+    from tollama import __version__
+    from tollama.daemon.openapi import document
+
+    return dump(document(ROUTES, __version__))
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/", root, "That the daemon runs, or its page"),
+    Route("GET", "/api/version", version, "Version of the daemon", answer=wire.Version),
+    Route("GET", "/v1/health", alive, "Health", answer=wire.Status),
+    Route("GET", "/health/live", alive, "Whether the process answers", answer=wire.Status),
+    Route("GET", "/health/ready", ready, "Whether requests would be served", answer=wire.Status),
+    Route("GET", "/api/tags", tags, "Installed and built-in models"),
+    Route("GET", "/api/ps", ps, "Loaded models"),
+    Route("GET", "/api/info", info, "Diagnostics"),
+    Route("GET", "/openapi.json", openapi, "This description"),
+    Route("POST", "/api/show", show, "One model", body=wire.ShowBody),
+    Route("POST", "/api/pull", pull, "Download a model", "admin", body=PullRequest),
+    Route("DELETE", "/api/pull", cancel_pull, "End a pull", "admin", body=wire.ModelBody),
+    Route("DELETE", "/api/delete", delete, "Remove a model", "admin", wire.DeleteBody, wire.Deleted),
+    Route("POST", "/api/copy", copy, "Copy a model", "admin", wire.CopyBody, wire.Status),
+    Route("POST", "/api/generate", generate, "Load or unload a model", "forecast", wire.ModelBody),
+    Route(
+        "POST", "/api/forecast", forecast, "Forecast", "forecast", schemas.ForecastRequest,
+        wire.ForecastAnswer, stream_body=True,
+    ),
+    Route(
+        "POST", "/v1/forecast", forecast_v1, "Forecast, always one answer", "forecast",
+        schemas.ForecastRequest, wire.ForecastAnswer,
+    ),
+    Route("GET", "/v1/models", models, "Available and installed models"),
+    Route(
+        "POST", "/v1/models/pull", pull_model, "Download a model", "admin", wire.LicensedPullBody
+    ),
+    Route("DELETE", "/v1/models/{name}", delete_model, "Remove a model", "admin", None, wire.Deleted),
+)  # fmt: skip
+
+
+class Resolved(NamedTuple):
+    """A route bound to the service, as the HTTP front calls it."""
+
+    handler: Callable[[Request], Reply]
+    stream_body: bool
+    encodings: tuple[str, ...]
+    max_body: int | None
+    scope: str
+
+
+class Router:
+    """Finds the route of a request; built once from the table."""
+
+    def __init__(self, service: Service, routes: tuple[Route, ...] = ROUTES) -> None:
+        self._exact: dict[str, dict[str, Resolved]] = {}
+        self._prefixes: list[tuple[str, dict[str, Resolved]]] = []
+        prefixes: dict[str, dict[str, Resolved]] = {}
+        for route in routes:
+            head, brace, _ = route.path.partition("{")
+            table = (
+                prefixes.setdefault(head, {}) if brace else self._exact.setdefault(route.path, {})
+            )
+            table[route.method] = Resolved(
+                _bind(route.handle, service),
+                route.stream_body,
+                route.encodings,
+                route.max_body,
+                route.scope,
+            )
+        self._prefixes = sorted(prefixes.items(), key=lambda item: -len(item[0]))
+
+    def resolve(self, method: str, path: str) -> Resolved:
+        """The route of a method and path; raises NotFound or MethodNotAllowed."""
+        methods = self._exact.get(path)
+        if methods is None:
+            methods = next(
+                (t for head, t in self._prefixes if path.startswith(head) and len(path) > len(head)),
+                None,
+            )
+        if methods is None:
+            raise NotFound(f"no such path: {path[:100]}")
+        found = methods.get("GET" if method == "HEAD" else method)
+        if found is None:
+            allowed = sorted(methods) + (["HEAD"] if "GET" in methods else [])
+            raise MethodNotAllowed(
+                f"{path[:100]} takes {', '.join(allowed)}, not {method[:20]}",
+                detail=", ".join(allowed),
+            )
+        return found
+
+
+def _bind(handle: Handler, service: Service) -> Callable[[Request], Reply]:
+    return lambda request: handle(service, request)
+
+
+def error_line(error: TollamaError) -> bytes:
+    """An error inside a stream: its last line."""
+    return protocol.dumps(to_wire(error)) + b"\n"
