@@ -1,9 +1,9 @@
 """Model files on disk: hashes, safe names, and the two places where a pull puts them.
 
-A `folder` place is a plain directory that belongs to one model. A `cache` place is Hugging Face's own
-layout, shared with other tools: blobs/<hash>, snapshots/<commit>/<path> linking to them, refs/<branch>.
-Partial files live in `.parts` beside either and are named by the hash they shall have, so that a part of
-another version of a file is never continued.
+A `folder` place is a plain directory that belongs to one model. A `cache` place is Hugging Face's
+own layout, shared with other tools: blobs/<hash>, snapshots/<commit>/<path> linking to them,
+refs/<branch>. Partial files live in `.parts` beside either and are named by the hash they shall
+have, so that a part of another version of a file is never continued.
 
 Not covered: manifests (models/store.py) and fetching (models/download.py).
 """
@@ -212,7 +212,7 @@ class Place:
         os.replace(path + ".tmp", path)
 
     def tidy(self, paths: set[str]) -> None:
-        """After a success: drop parts of other versions and, in a folder, files of other commits."""
+        """After a success: drop other versions' parts and, in a folder, other commits' files."""
         shutil.rmtree(self.parts, ignore_errors=True)
         if self.cache:
             return
@@ -239,7 +239,8 @@ def disk_error(error: OSError) -> TollamaError:
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFull(
-            f"the disk is full ({error.strerror}): make room and pull again, what was fetched is kept"
+            f"the disk is full ({error.strerror}): make room and pull again, what was fetched is "
+            "kept"
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return TollamaError(
@@ -251,13 +252,14 @@ def disk_error(error: OSError) -> TollamaError:
 
 def size_text(size: float) -> str:
     """A size as people read it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            break
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    units = ["kB", "MB", "GB", "TB", "PB"]
+    size /= 1000
+    while size >= 1000 and len(units) > 1:
         size /= 1000
-    else:
-        unit = "TB"
-    return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        units.pop(0)
+    return f"{size:.1f} {units[0]}"
 
 
 def forget(path: str) -> None:

@@ -1,11 +1,12 @@
 """Fetch one file of a repository: resume, verify while it streams, try again with patience.
 
-Bytes go straight to a `.part` file with os.write, so that whatever was received survives the end of this
-process at any moment. A part is continued by a Range request bound to its ETag; a hub that ignores the
-range, or has another ETag, makes that file start again. The hash of what was kept is taken from disk, so
-nothing is fetched twice.
+Bytes go straight to a `.part` file with os.write, so that whatever was received survives the end of
+this process at any moment. A part is continued by a Range request bound to its ETag; a hub that
+ignores the range, or has another ETag, makes that file start again. The hash of what was kept is
+taken from disk, so nothing is fetched twice.
 
-Not covered: which files, and how many at once (models/hub_child.py); HTTP itself (models/hub_wire.py).
+Not covered: which files, and how many at once (models/hub_child.py); HTTP itself
+(models/hub_wire.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from collections import namedtuple
 
 from tollama.core.errors import CorruptDownload, HubError
 from tollama.models.blobs import Hashes, Place, disk_error, forget, mismatch
-from tollama.models.hub_wire import Hub, Remote, Trouble
+from tollama.models.hub_listing import Remote
+from tollama.models.hub_trouble import Trouble
+from tollama.models.hub_wire import Hub
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class Limiter:
 
 
 def patiently(call: Callable[[], T], patience: Patience) -> T:
-    """Call until it works, pausing longer after each failure that may pass; raises the last Trouble."""
+    """Call until it works, pausing longer after each failure that may pass."""
     for attempt in range(patience.tries):
         try:
             return call()
@@ -134,7 +137,7 @@ class Download:
         return max(0, (self.file.size or 0) - kept)
 
     def run(self) -> Fetched:
-        """The file, verified and in its place; raises Trouble or TollamaError."""
+        """The file, verified; `settle` puts it in its place; raises Trouble or TollamaError."""
         try:
             kept = self._kept()
             if kept is not None:
@@ -154,7 +157,8 @@ class Download:
         hashes.read(target)
         if mismatch(hashes, sha256=self.file.sha256, blob_id=self.file.blob_id):
             return None
-        return self._finished(hashes)
+        forget(self.part)
+        return self._finished(hashes, self.file.size)
 
     def _fetch(self) -> Fetched:
         wrong: str | None = None
@@ -162,15 +166,14 @@ class Download:
             self._receive()
             wrong = self._wrong()
             if wrong is None:
-                self.place.finish(self.file.path, self.key)
                 forget(self.note)
-                return self._finished(self.hashes)
+                return self._finished(self.hashes, self.offset)
             self._restart()
             if again:
                 self.patience.warn(f"{self.file.path}: {wrong}; fetching this file again")
         raise CorruptDownload(
-            f"{self.file.path}: {wrong}, twice: the hub, or something on the way, changes the file; "
-            "pull again later or from another --endpoint"
+            f"{self.file.path}: {wrong}, twice: the hub, or something on the way, changes the "
+            "file; pull again later or from another --endpoint"
         )
 
     def _wrong(self) -> str | None:
@@ -181,9 +184,20 @@ class Download:
             self.hashes.read(self.part)
         return mismatch(self.hashes, sha256=self.file.sha256, blob_id=self.file.blob_id)
 
-    def _finished(self, hashes: Hashes) -> Fetched:
-        self.place.link(self.file.path, self.key)
-        size = os.path.getsize(self.place.target(self.file.path, self.key))
+    def settle(self) -> None:
+        """Put the verified file in its place.
+
+        Done for all files at the end of a pull, so that one that breaks off leaves the snapshot that
+        was there before whole.
+        """
+        try:
+            if os.path.exists(self.part):
+                self.place.finish(self.file.path, self.key)
+            self.place.link(self.file.path, self.key)
+        except OSError as error:
+            raise disk_error(error) from None
+
+    def _finished(self, hashes: Hashes, size: int) -> Fetched:
         self.progress.finish(self.file.path, size)
         return Fetched(self.file.path, size, hashes.sha256(), self.key)
 

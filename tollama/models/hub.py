@@ -1,10 +1,12 @@
-"""Pull from a model hub: the parent's side of the download child, and the same answer without network.
+"""Pull from a model hub: the parent's side of the download child, and the answer without network.
 
-Covered: starting the child (vendored hub client in the .pyz, the installed one elsewhere), its frames as
-progress events, cancelling, an existing Hugging Face cache when offline, checking files on disk again.
+Covered: starting the child (vendored hub client in the .pyz, the installed one elsewhere), its
+frames as progress events, cancelling, an existing Hugging Face cache when offline, checking files
+on disk again.
 
-Not covered: what the child does (models/hub_child.py), names, manifests, licences (models/store.py, the
-daemon's service), joining two pulls of one model. Nothing here changes this process's environment.
+Not covered: what the child does (models/hub_child.py), names, manifests, licences (models/store.py,
+the daemon's service), joining two pulls of one model. Nothing here changes this process's
+environment.
 """
 
 from __future__ import annotations
@@ -36,19 +38,21 @@ sys.path += [path for path in others if path not in sys.path]
 from tollama.models.hub_child import main
 main()
 """
-# What a download needs of this process's environment; tokens and proxies are not among it.
+# What a download needs of this process's environment.
 _KEPT = (
-    "PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "WINDIR", "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL",
-    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_DIR", "OPENSSL_CONF", "NETRC", "RES_OPTIONS",
+    "PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "WINDIR", "TMPDIR", "TEMP", "TMP", "LANG",
+    "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_DIR", "OPENSSL_CONF", "NETRC",
+    "RES_OPTIONS",
 )  # fmt: skip
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class PullSpec(NamedTuple):
-    """What to pull and how, every field settled: the caller has applied request, environment, config.
+    """What to pull and how; the caller has applied request, environment and config to each field.
 
-    Files go to `dest`, or to Hugging Face's cache under `hf_home` when that is set. `reuse` is an older
-    snapshot whose unchanged files are taken over; `patterns` replaces the usual choice of files.
+    Files go to `dest`, or to Hugging Face's cache under `hf_home` when that is set. `dest` belongs
+    to the pull: files of another commit in it go away when the pull succeeds, and not before.
+    `patterns` replaces the usual choice of files.
     """
 
     repo_id: str
@@ -67,7 +71,6 @@ class PullSpec(NamedTuple):
     limit_rate: float | None = None
     dest: str | None = None
     patterns: tuple[str, ...] | None = None
-    reuse: str | None = None
     stall_timeout: float = 30.0
     tries: int = 8
 
@@ -85,7 +88,8 @@ class Pulled(NamedTuple):
 def pull(spec: PullSpec, *, on_event: OnEvent, cancelled: threading.Event | None = None) -> Pulled:
     """Fetch and verify a model's files; raises HubError and its kin, DiskFull, Cancelled.
 
-    What was received survives any end of this process or of the child; the next pull goes on from there.
+    What was received survives any end of this process or of the child; the next pull goes on from
+    there.
     """
     if spec.offline or spec.local_files_only:
         return _from_cache(spec, on_event)
@@ -187,8 +191,8 @@ def _cached_file(spec: PullSpec, path: str, full: str) -> dict[str, Any]:
 
 def _miss(spec: PullSpec, why: str) -> OfflineMiss:
     return OfflineMiss(
-        f"offline, and {spec.repo_id} cannot be pulled: {why}; pull it without --offline, or bring it "
-        "with `export` on a connected machine and `import` here"
+        f"offline, and {spec.repo_id} cannot be pulled: {why}; pull it without --offline, or bring "
+        "it with `export` on a connected machine and `import` here"
     )
 
 
@@ -261,17 +265,18 @@ def _ended(status: int, stderr: str, token: str | None) -> TollamaError:
     last = redact.text(stderr.strip().rpartition("\n")[2], token)
     how = f"by signal {-status}" if status < 0 else f"with status {status}"
     return HubError(
-        f"the download process ended {how}{': ' + last if last else ''}; pull again to go on, what was "
-        "fetched is kept"
+        f"the download process ended {how}{': ' + last if last else ''}; pull again to go on, what "
+        "was fetched is kept"
     )
 
 
 def _start() -> subprocess.Popen[bytes]:
     core = os.path.dirname(os.path.dirname(os.path.abspath(tollama.__file__)))
     vendor = os.path.join(core, "tollama", "_vendor") if _is_packed(core) else ""
-    # The .pyz needs nothing of this machine's site-packages; elsewhere the client is found as we find it.
+    # The .pyz needs nothing of this machine's site-packages; elsewhere we pass on what we have.
     flags = ["-I", "-S"] if vendor else ["-I"]
     others = [] if vendor else [path for path in sys.path if os.path.isabs(path)]
+    # Neither tokens nor proxies are in it: `ps e` and /proc show what a process was started with.
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return subprocess.Popen(
         [sys.executable, *flags, "-c", _BOOT, core, vendor, *others],

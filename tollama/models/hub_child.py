@@ -3,17 +3,20 @@
     {"id":"1","method":"pull"|"head"|"read","params":<PullSpec and what the method adds>}
     -> {"id":"1","event":{...}} ... {"id":"1","result":{...}} or {"id":"1","error":{...}}
 
-A process of its own, so that proxy, token and endpoint never touch the daemon's environment and ending
-the process cancels a pull at once. The task comes through the pipe: neither `ps` nor /proc shows a token.
-When stdin ends the child ends, whatever it is doing. Which files a pull takes is decided here.
+A process of its own, so that proxy, token and endpoint never touch the daemon's environment and
+ending the process cancels a pull at once. The task comes through the pipe: neither `ps` nor /proc
+shows a token. When stdin ends the child ends, whatever it is doing. Which files a pull takes is
+decided here.
 
-Not covered: the parent's side (models/hub.py), HTTP (models/hub_wire.py), one file (models/download.py).
+Not covered: the parent's side (models/hub.py), HTTP (models/hub_wire.py), one file
+(models/download.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import os
 import sys
 import threading
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from tollama.models.download import Download, Progress
-    from tollama.models.hub_wire import Remote
+    from tollama.models.hub_listing import Remote
 
 TICK = 0.2
+FIRST_TRIES = 3  # to reach the hub at all; who is cut off later is given more
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
 
 
@@ -63,7 +67,7 @@ def end_with_parent() -> None:
 
 def translated(error: BaseException) -> TollamaError:
     """Whatever went wrong in a task as an error for people."""
-    from tollama.models.hub_wire import Trouble
+    from tollama.models.hub_trouble import Trouble
 
     if isinstance(error, Trouble):
         return error.error
@@ -100,25 +104,33 @@ class Task:
 
     def head(self) -> dict[str, Any]:
         """The commit that the revision stands for."""
+        from tollama.models import hub_listing
         from tollama.models.download import patiently
         from tollama.models.hub_wire import Hub
 
         hub = Hub(self.spec)
-        return {"commit_sha": patiently(hub.commit, self._patience(3))}
+        found = patiently(lambda: hub_listing.commit(hub), self._patience(FIRST_TRIES))
+        return {"commit_sha": found}
 
     def read(self) -> dict[str, Any]:
         """The commit and the text of one small file, to look at before anything is downloaded."""
+        from tollama.models import hub_listing
         from tollama.models.download import patiently
         from tollama.models.hub_wire import Hub
 
         hub = Hub(self.spec)
-        commit = patiently(hub.commit, self._patience(3))
-        path, limit = self.spec["path"], self.spec["limit"]
-        body = patiently(lambda: hub.text_file(path, commit, limit), self._patience(3))
+        commit = patiently(lambda: hub_listing.commit(hub), self._patience(FIRST_TRIES))
+
+        def fetch() -> bytes:
+            with hub.open(hub.file_url(self.spec["path"], commit)) as response:
+                return hub.body(response, self.spec["limit"])
+
+        body = patiently(fetch, self._patience(FIRST_TRIES))
         return {"commit_sha": commit, "text": body.decode("utf-8", "replace")}
 
     def pull(self) -> dict[str, Any]:
         """Fetch what a model needs; the files with their hashes."""
+        from tollama.models import hub_listing
         from tollama.models.download import Download, Limiter, Progress, patiently
         from tollama.models.hub_wire import Hub
 
@@ -126,15 +138,13 @@ class Task:
         hub = Hub(spec)
         if spec["insecure"]:
             self.warn("TLS certificates are not checked (insecure)")
-        commit, listed = patiently(hub.listing, self._patience(3))
+        commit, listed = patiently(lambda: hub_listing.files(hub), self._patience(FIRST_TRIES))
         self.event("resolving digest", digest=commit)
-        files = [
-            patiently(lambda file=file: hub.measured(file), self._patience(3))  # type: ignore[misc]
-            if file.size is None or not (file.sha256 or file.blob_id)
-            else file
-            for file in wanted(listed, spec["patterns"], spec["repo_id"])
-        ]
-        for file in files:
+        files = []
+        for file in wanted(listed, spec["patterns"], spec["repo_id"]):
+            measure = functools.partial(hub_listing.measured, hub, file, commit)
+            file = patiently(measure, self._patience(FIRST_TRIES))
+            files.append(file)
             if not (file.sha256 or file.blob_id):
                 self.warn(f"{file.path}: the hub gives no hash for it, so it cannot be verified")
         place = Place(dest=spec["dest"], hf_home=spec["hf_home"], repo_id=spec["repo_id"])
@@ -149,10 +159,11 @@ class Task:
                 )
                 for file in files
             ]  # fmt: skip
-            adopt(spec["reuse"], downloads)
             check_space(place.parts, sum(download.missing() for download in downloads))
             fetched = self._run(downloads, progress, largest_hash(files))
             self.event("verifying sha256 digest")
+            for download in downloads:
+                download.settle()
             place.note_ref(hub.revision, commit)
             place.tidy({file.path for file in files})
         found = [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in fetched]
@@ -197,7 +208,7 @@ class Task:
 
 
 def set_environment(spec: dict[str, Any]) -> None:
-    """What the library reads at import; nothing of it is in the environment the process began with."""
+    """What the library reads at import; the process did not start with any of it."""
     values = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -213,7 +224,7 @@ def set_environment(spec: dict[str, Any]) -> None:
 
 
 def wanted(files: list[Remote], patterns: list[str] | None, repo_id: str) -> list[Remote]:
-    """The files that a pull takes: configuration, tokenizer, licence, and weights in safetensors."""
+    """The files that a pull takes: configuration, tokenizer, licence, weights in safetensors."""
     if patterns:
         found = [f for f in files if any(fnmatch.fnmatchcase(f.path, p) for p in patterns)]
         if not found:
@@ -248,21 +259,6 @@ def largest_hash(files: list[Remote]) -> str:
     hashed = [file for file in files if file.sha256] or files
     largest = max(hashed, key=lambda file: file.size or 0)
     return f"sha256:{largest.sha256 or '0' * 64}"
-
-
-def adopt(folder: str | None, downloads: list[Download]) -> None:
-    """Take over files of an older snapshot by a second name; their hashes are checked like any."""
-    if not folder:
-        return
-    for download in downloads:
-        old = os.path.join(folder, *download.file.path.split("/"))
-        new = download.place.target(download.file.path, download.key)
-        if os.path.lexists(new) or not os.path.isfile(old):
-            continue
-        if os.path.getsize(old) == download.file.size:
-            with contextlib.suppress(OSError):
-                os.makedirs(os.path.dirname(new), exist_ok=True)
-                os.link(old, new)
 
 
 @contextlib.contextmanager
