@@ -187,8 +187,8 @@ class Download:
     def settle(self) -> None:
         """Put the verified file in its place.
 
-        Done for all files at the end of a pull, so that one that breaks off leaves the snapshot that
-        was there before whole.
+        Done for all files at the end of a pull: one that breaks off leaves the snapshot that was
+        there before whole.
         """
         try:
             if os.path.exists(self.part):
