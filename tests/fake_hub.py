@@ -4,8 +4,8 @@
         hub.add("org/tiny", {"config.json": b"{}", "model.safetensors": weights})
         hub.cuts = [1000, 5000]           # the next file bodies end after that many bytes
 
-Every request is kept in `hub.requests`. Large files redirect to a second origin (`localhost` instead
-of 127.0.0.1), as the real hub sends them to its CDN.
+Every request is kept in `hub.requests`. Large files redirect to a second origin (`localhost`
+instead of 127.0.0.1), as the real hub sends them to its CDN.
 """
 
 from __future__ import annotations

@@ -118,7 +118,9 @@ def of_status(asked: Asked, response: httpx.Response, body: bytes, *, own: bool)
     return Trouble(failure, retry=False, status=status)
 
 
-PROXY_HELP = "check --https-proxy, --http-proxy and --no-proxy (http://USER:PASSWORD@HOST:PORT)"
+PROXY_HELP = (
+    "check --https-proxy, --http-proxy and --no-proxy (credentials go before the host, with an @)"
+)
 
 
 def of_exception(asked: Asked, error: BaseException, url: str) -> Trouble:
