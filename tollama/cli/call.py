@@ -96,9 +96,7 @@ class Remote:
         self.timeout = timeout
         self.environ = environ
 
-    def call(
-        self, method: str, path: str, body: object = None, *, raw: bytes | None = None
-    ) -> Any:
+    def call(self, method: str, path: str, body: object = None, *, raw: bytes | None = None) -> Any:
         """One request, its whole answer as a JSON value."""
         with _Exchange(self, method, path, _payload(body, raw)) as answer:
             data = b"".join(answer.chunks())
@@ -191,13 +189,13 @@ class _Exchange:
         lines: Iterable[bytes] | None = None,
     ) -> None:
         self.remote = remote
-        self.head = self._head(method, path, body, lines is not None)
+        self.head = self._request(method, path, body, lines is not None)
         self.body = body
         self.feed = lines
         self.sender: Any = None
         self.send_error: BaseException | None = None
 
-    def _head(self, method: str, path: str, body: bytes | None, chunked: bool) -> bytes:
+    def _request(self, method: str, path: str, body: bytes | None, chunked: bool) -> bytes:
         where = self.remote.where
         host = where.host if not where.unix else "localhost"
         if ":" in host:
@@ -398,9 +396,7 @@ class Local:
         self.service = Service(environ=environ, log=log)
         self.router = Router(self.service)
 
-    def call(
-        self, method: str, path: str, body: object = None, *, raw: bytes | None = None
-    ) -> Any:
+    def call(self, method: str, path: str, body: object = None, *, raw: bytes | None = None) -> Any:
         """One request through the routes, its whole answer as a JSON value."""
         reply = self._reply(method, path, body, raw, None)
         data = reply.body if reply.stream is None else b"".join(reply.stream)

@@ -47,7 +47,9 @@ COMMANDS = (
         ("tollama serve", "tollama serve --port 0", "TOLLAMA_HOST=0.0.0.0:11435 tollama serve"),
     ),
     Command("list", "models", "List models", ("tollama list", "tollama list --format json")),
-    Command("show", "models", "Show a model", ("tollama show auto", "tollama show auto --modelfile")),
+    Command(
+        "show", "models", "Show a model", ("tollama show auto", "tollama show auto --modelfile")
+    ),
     Command(
         "pull",
         "pull",
@@ -98,7 +100,9 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
-        return report(TollamaError(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")))
+        return report(
+            TollamaError(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+        )
 
 
 def report(error: TollamaError) -> int:

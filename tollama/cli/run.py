@@ -27,16 +27,24 @@ DEFAULT_QUANTILES = (0.025, 0.1, 0.9, 0.975)
 def add_run(parser: ArgumentParser) -> None:
     """The arguments of `run`."""
     parser.add_argument("model", help="an installed model, or one of the registry (pulled first)")
-    parser.add_argument("file", nargs="?", help="CSV, JSON lines, JSON or Parquet; - = standard input")
+    parser.add_argument(
+        "file", nargs="?", help="CSV, JSON lines, JSON or Parquet; - = standard input"
+    )
     add_data(parser)
     add = parser.add_argument
     add("--input", metavar="FILE", help="a request as the API takes it (JSON)")
     add("--horizon", type=int, metavar="N", help="number of steps to forecast (default one season)")
-    add("--quantiles", metavar="Q,Q", help="levels such as 0.1,0.5,0.9 (default 80%% and 95%% bounds)")
+    add(
+        "--quantiles",
+        metavar="Q,Q",
+        help="levels such as 0.1,0.5,0.9 (default 80%% and 95%% bounds)",
+    )
     add("--context-length", type=int, metavar="N", help="use only the last N values of each series")
     add("--season-length", metavar="N[,N]", help="steps in a season, instead of what freq implies")
     add("--non-negative", action="store_true", help="cut the forecast at zero")
-    add("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the model")
+    add(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the model"
+    )
     add("--keep-alive", metavar="DURATION", help="how long the daemon keeps the model loaded")
     add("--format", choices=FORMATS, help="output form (default: table on a terminal, else json)")
     add("-o", "--output", metavar="FILE", help="write to a file; its ending chooses the form")

@@ -24,11 +24,16 @@ def add_config(parser: ArgumentParser) -> None:
     parser.add_argument("value", nargs="?", metavar="VALUE")
     add_format(parser, "table", "json")
     keys = "\n".join(f"  {key.name:<24} {key.doc}" for key in config.CONFIG_KEYS)
-    parser.epilog = f"{parser.epilog}\n\nkeys:\n{keys}\n\nTokens are never stored: use TOLLAMA_HF_TOKEN or pull --token."
+    note = "Tokens are never stored: use TOLLAMA_HF_TOKEN or pull --token."
+    parser.epilog = f"{parser.epilog}\n\nkeys:\n{keys}\n\n{note}"
 
 
 def _redacted(value: Any) -> Any:
     return redact.text(value) if isinstance(value, str) else value
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(_redacted(value))
 
 
 def config_(args: Namespace) -> int:
@@ -49,15 +54,12 @@ def config_(args: Namespace) -> int:
             print_json(config.to_file(values))
             return 0
         for name, (value, source) in config.effective(config.read(home)).items():
-            text = "-" if value is None else str(_redacted(value)).lower()
-            text = text if isinstance(value, bool) else "-" if value is None else _redacted(str(value))
-            sys.stdout.write(f"{name:<24} {text.lower() if isinstance(value, bool) else text}  ({source})\n")
+            shown = "-" if value is None else _word(value)
+            sys.stdout.write(f"{name:<24} {shown}  ({source})\n")
         return 0
     if args.action == "get":
         value = config.effective(config.read(home))[args.key][0]
-        if isinstance(value, bool):
-            value = str(value).lower()
-        sys.stdout.write(f"{'' if value is None else _redacted(value)}\n")
+        sys.stdout.write(f"{'' if value is None else _word(value)}\n")
         return 0
     files.make_folder(home, mode=0o700)
     with files.lock(os.path.join(home, ".lock")):
@@ -75,7 +77,9 @@ def add_info(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole document as JSON")
     parser.add_argument("--verbose", action="store_true", help="print every section in full")
     parser.add_argument("--local", action="store_true", help="do not ask the daemon")
-    parser.add_argument("--remote", action="store_true", help="fail when the daemon does not answer")
+    parser.add_argument(
+        "--remote", action="store_true", help="fail when the daemon does not answer"
+    )
     add_client(parser)
 
 
@@ -115,7 +119,9 @@ def info(args: Namespace) -> int:
 
 def add_version(parser: ArgumentParser) -> None:
     """The arguments of `version`."""
-    parser.add_argument("--verbose", action="store_true", help="build, interpreter, vendored packages")
+    parser.add_argument(
+        "--verbose", action="store_true", help="build, interpreter, vendored packages"
+    )
     add_client(parser)
 
 

@@ -239,9 +239,7 @@ def _typed(file: str, name: str, value: object) -> object:
     except ValueError as error:
         raise ConfigUnreadable(f"{file}: {name}: expected {error}, got {shown(value)}") from None
     if type(parsed) is not type(value):
-        raise ConfigUnreadable(
-            f"{file}: {name}: expected {_type_name(parsed)}, got {shown(value)}"
-        )
+        raise ConfigUnreadable(f"{file}: {name}: expected {_type_name(parsed)}, got {shown(value)}")
     return parsed
 
 

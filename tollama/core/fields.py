@@ -63,19 +63,19 @@ class Fields:
         if self.problems:
             raise InvalidRequest.of(self.problems) from None
 
-    def take(self, name: str, read: Reader[T], default: T = MISSING) -> T:
+    def take(self, name: str, read: Reader[T], default: Any = MISSING) -> T:
         """The field `name` as `read` gives it; `default` when absent or null, else required."""
         self.known.append(name)
         value = self.value.get(name, MISSING)
         if value is MISSING or (value is None and default is not MISSING):
             if default is MISSING:
                 self.problems.append(((*self.loc, name), "this field is required"))
-            return default
+            return default  # type: ignore[no-any-return]
         try:
             return read(value, (*self.loc, name))
         except InvalidRequest as error:
             self.problems += error.problems()
-            return default
+            return default  # type: ignore[no-any-return]
 
     def reject(self, name: str, message: str) -> None:
         """Record a problem of the field `name` that its reader could not see."""

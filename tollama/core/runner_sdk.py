@@ -338,8 +338,7 @@ def fit(
                 changed[kind] = kept
         fitted.append(replace(series, **changed) if changed else series)
     if refused:
-        error = Unsupported.of(refused)
-        raise error
+        raise Unsupported.of(refused)
     warnings += dropped
     return replace(request, series=tuple(fitted))
 

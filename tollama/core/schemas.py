@@ -182,7 +182,7 @@ class ForecastRequest:
                 keep_alive=f.take("keep_alive", _keep_alive, None),
                 stream=f.take("stream", fields.boolean, None),
             )
-            if known_horizon is not None:
+            if known_horizon is not None and not f.problems:
                 rows = sum(len(s.target) if s.multivariate else 1 for s in request.series)
                 values = rows * known_horizon * (1 + len(request.quantiles))
                 if values > MAX_OUTPUT_VALUES:

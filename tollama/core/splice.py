@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SPACE = re.compile(r"[ \t\n\r]*").match
 _DECODER = json.JSONDecoder()
-_scan = json.scanner.make_scanner(_DECODER)
+_scan = json.scanner.make_scanner(_DECODER)  # type: ignore[arg-type]
 
 Span = tuple[int, int]
 
@@ -91,10 +91,10 @@ def _guarded(read: Any, text: str) -> Any:
 def _split(text: str, field: str) -> Body:
     at = _skip(text, 0)
     if text[at : at + 1] != "{":
-        value = json.loads(text)
-        return Body(text, value, (0, 0), [])
+        return Body(text, json.loads(text), (0, 0), [])
     value: dict[str, Any] = {}
-    array, items = (0, 0), []
+    array: Span = (0, 0)
+    items: list[Span] = []
     at = _skip(text, at + 1)
     if text[at : at + 1] == "}":
         at += 1

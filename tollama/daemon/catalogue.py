@@ -54,9 +54,7 @@ def tags(home: str, known: Mapping[str, families.Family]) -> tuple[list[dict[str
     return sorted(items, key=lambda item: item["name"].lower()), warnings
 
 
-def _tag_installed(
-    model: store.Installed, known: Mapping[str, families.Family]
-) -> dict[str, Any]:
+def _tag_installed(model: store.Installed, known: Mapping[str, families.Family]) -> dict[str, Any]:
     manifest = model.manifest
     base = manifest.get("base") or model.name
     offers = families.offers(known, base)
@@ -230,7 +228,7 @@ def models(home: str, known: Mapping[str, families.Family]) -> dict[str, Any]:
                 "size_bytes": offer.size_bytes,
             }
         )
-    here = [
+    present = [
         {
             "name": model.name,
             "family": model.manifest["family"],
@@ -242,7 +240,7 @@ def models(home: str, known: Mapping[str, families.Family]) -> dict[str, Any]:
         }
         for model in installed
     ]
-    return {"available": available, "installed": here}
+    return {"available": available, "installed": present}
 
 
 def digests(home: str, known: Mapping[str, families.Family]) -> dict[str, str]:

@@ -109,9 +109,7 @@ class Running:
         self._call.cancel()
 
 
-def results(
-    call: Call, gone: Callable[[], bool]
-) -> Iterator[tuple[int, bytes | TollamaError]]:
+def results(call: Call, gone: Callable[[], bool]) -> Iterator[tuple[int, bytes | TollamaError]]:
     """A call's results as they come; cancels it when the client has gone."""
     for_ever = iter(call)
     while True:
@@ -330,9 +328,17 @@ class _Bulk:
             for call, *_ in waiting:
                 if call is not None:
                     call.cancel()
-        yield protocol.dumps(
-            {"done": True, "model": self.request.model, "series": self.done, "failed": self.failed}
-        ) + b"\n"
+        yield (
+            protocol.dumps(
+                {
+                    "done": True,
+                    "model": self.request.model,
+                    "series": self.done,
+                    "failed": self.failed,
+                }
+            )
+            + b"\n"
+        )
 
     def _series(self, line: bytes, number: int) -> Series:
         value = splice.parse(line)

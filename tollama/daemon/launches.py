@@ -162,7 +162,8 @@ def python_of(family: families.Family, *, home: str, environ: Mapping[str, str])
     """The interpreter that runs a family; the core's own for one without requirements."""
     if not family.requirements and not family.probe:
         return sys.executable
-    return runtimes.resolve_python(family, environ, home)
+    python: str = runtimes.resolve_python(family, environ, home)
+    return python
 
 
 def launch(

@@ -63,9 +63,7 @@ def _operation(route: Route, schemas: dict[str, Any], error: dict[str, Any]) -> 
         },
     }
     if route.body is not None:
-        body: dict[str, Any] = {
-            "application/json": {"schema": _reference(route.body, schemas)}
-        }
+        body: dict[str, Any] = {"application/json": {"schema": _reference(route.body, schemas)}}
         if route.stream_body:
             body["application/x-ndjson"] = {"schema": {"type": "string"}}
         operation["requestBody"] = {"required": True, "content": body}
@@ -127,7 +125,10 @@ def _type(text: str, schemas: dict[str, Any]) -> dict[str, Any]:
     if outer in ("list", "tuple"):
         return {"type": "array", "items": _type(_split(inner, ",")[0].strip(), schemas)}
     if outer == "dict":
-        return {"type": "object", "additionalProperties": _type(_split(inner, ",")[1].strip(), schemas)}
+        return {
+            "type": "object",
+            "additionalProperties": _type(_split(inner, ",")[1].strip(), schemas),
+        }
     from tollama.core import schemas as core_schemas
 
     cls = getattr(core_schemas, text, None) or getattr(wire, text, None)

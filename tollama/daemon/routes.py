@@ -49,9 +49,7 @@ def dump(value: object, status: int = 200) -> Reply:
 
 def ndjson(events: Iterator[dict[str, Any]]) -> Reply:
     """Objects as NDJSON, each sent as it comes."""
-    return Reply(
-        content_type=NDJSON, stream=(protocol.dumps(event) + b"\n" for event in events)
-    )
+    return Reply(content_type=NDJSON, stream=(protocol.dumps(event) + b"\n" for event in events))
 
 
 def model_of(body: wire.ShowBody | wire.DeleteBody) -> str:
@@ -172,9 +170,8 @@ def delete_model(service: Service, request: Request) -> Reply:
 
 def forecast(service: Service, request: Request) -> Reply:
     """One JSON answer, or NDJSON: progress lines and the answer on the last one."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == NDJSON:
+    if (request.headers.get("content-type") or "").partition(";")[0].strip().lower() == NDJSON:
         return forecast_bulk(service, request)
-    request.body = b"".join(request.lines(MAX_BULK_LINE)) if request.streamed else request.body
     running = service.forecasting.start(
         request.body, request_id=request.id, gone=request.disconnected
     )
@@ -292,7 +289,11 @@ class Router:
         methods = self._exact.get(path)
         if methods is None:
             methods = next(
-                (t for head, t in self._prefixes if path.startswith(head) and len(path) > len(head)),
+                (
+                    t
+                    for head, t in self._prefixes
+                    if path.startswith(head) and len(path) > len(head)
+                ),
                 None,
             )
         if methods is None:

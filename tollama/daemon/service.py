@@ -22,7 +22,7 @@ from tollama.core.errors import (
     RunnerError,
     Unavailable,
 )
-from tollama.daemon import catalogue, launches
+from tollama.daemon import catalogue, hub_pull, launches
 from tollama.daemon.budget import cpu_budget
 from tollama.daemon.forecasting import Forecasting
 from tollama.daemon.launches import Model
@@ -138,9 +138,7 @@ class Service:
         except ModelNotFound:
             found = families.offers(self.families, name)
             if found and found[0].builtin:
-                raise InvalidRequest(
-                    f"model '{name}' is built in and cannot be deleted"
-                ) from None
+                raise InvalidRequest(f"model '{name}' is built in and cannot be deleted") from None
             raise
         self.unload(model.name)
         store.delete(self.home, name, purge=purge)
@@ -189,18 +187,24 @@ class Service:
     ) -> None:
         on_event({"status": "pulling manifest"})
         if plan.source["type"] == "huggingface":
-            from tollama.daemon import hub_pull
-
-            model = hub_pull.run(self, plan, request, on_event, cancelled)
+            model = hub_pull.run(
+                plan,
+                home=self.home,
+                known=self.families,
+                force=request.force,
+                on_event=on_event,
+                cancelled=cancelled,
+            )
         elif plan.builtin:
             on_event({"status": "already present"})
             digest = catalogue.digests(self.home, self.families)[plan.name]
             on_event({"status": "success", "model": plan.name, "digest": digest, "size": 0})
             return
         else:
-            model = self._present(plan.name)
-            if model is not None and not request.force:
+            present = self._present(plan.name)
+            if present is not None and not request.force:
                 on_event({"status": "already present"})
+                model = present
             else:
                 on_event({"status": "writing manifest"})
                 model = store.write(self.home, pulls.local_manifest(plan))
@@ -260,5 +264,3 @@ class Service:
     def version(self) -> dict[str, str]:
         """GET /api/version."""
         return {"version": __version__}
-
-

@@ -36,7 +36,9 @@ FIELDS = (
 
 
 class PullRequest(
-    namedtuple("PullRequest", "name revision stream accept_license force token given peer no_config")
+    namedtuple(
+        "PullRequest", "name revision stream accept_license force token given peer no_config"
+    )
 ):
     """The body of POST /api/pull, checked; `given` are the fields of FIELDS that it names."""
 
@@ -45,7 +47,7 @@ class PullRequest(
     @staticmethod
     def openapi() -> dict[str, Any]:
         """The JSON schema of the body, from the same tables that read it."""
-        return openapi()
+        return body_schema()
 
     @classmethod
     def parse(cls, value: object) -> PullRequest:
@@ -91,6 +93,27 @@ class PullRequest(
                 no_config=f.take("no_config", fields.boolean, False),
             )
         return request
+
+
+def body_schema() -> dict[str, Any]:
+    """The JSON schema of a pull's body, from the same tables."""
+    kinds = {"offline": "boolean", "local_files_only": "boolean", "insecure": "boolean",
+             "max_workers": "integer", "limit_rate": "integer"}  # fmt: skip
+    properties: dict[str, Any] = {
+        "model": {"type": "string", "description": "registry name or hf.co/ORG/REPO, @REVISION"},
+        "revision": {"type": "string", "description": "branch, tag or commit"},
+        "stream": {"type": "boolean", "description": "answer as NDJSON progress (default true)"},
+        "accept_license": {"type": "boolean", "description": "accept the model's licence"},
+        "force": {"type": "boolean", "description": "look at every file again"},
+        "token": {"type": "string", "description": "hub token, never stored"},
+        "no_config": {"type": "boolean", "description": "ignore the defaults in config.json"},
+    }
+    for name in FIELDS:
+        properties[name] = {
+            "type": kinds.get(name, "string"),
+            "description": config.KEYS[f"pull.{name}"].doc,
+        }
+    return {"type": "object", "properties": properties, "required": ["model"]}
 
 
 class Plan(

@@ -1,0 +1,45 @@
+# One target a job. `make test` needs only Python 3.10+ and make: it makes its own virtual environment.
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= 1
+BIN     = $(VENV)/bin
+PYTEST  = $(BIN)/python -m pytest
+
+.PHONY: test lint build bench format clean fuzz soak
+
+test: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
+	$(PYTEST) $(ARGS)
+
+lint: $(VENV)/.installed-$(TORCH)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-$(TORCH)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Always rebuilt: a stale file would make the end-to-end tests lie.
+.PHONY: dist/tollama.pyz
+build dist/tollama.pyz: $(VENV)/.installed-$(TORCH)
+	$(BIN)/python build_zipapp.py
+
+bench: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# torch goes first and alone, so that an index with CPU wheels can be chosen for it by pip's own settings.
+$(VENV)/.installed-1: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -e ".[dev,runner_torch]"
+	touch $@
+
+$(VENV)/.installed-0: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache

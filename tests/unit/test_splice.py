@@ -1,0 +1,79 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollama.core import splice
+from tollama.core.errors import InvalidRequest
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+objects = st.dictionaries(
+    st.sampled_from(["series", "model", "horizon", "x"]), values | st.lists(values, max_size=5)
+)
+
+
+@given(objects, st.sampled_from([None, 1, "\t"]), st.booleans())
+def test_split_reads_what_json_reads(value, indent, ascii_only):
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:
+        return
+    found = splice.split(body)
+    assert found.value == json.loads(text)
+    assert "\n" not in found.text
+    assert json.loads(found.text) == json.loads(text)
+
+
+@given(st.lists(values, min_size=1, max_size=8), st.data(), st.sampled_from([None, 2]))
+def test_a_slice_has_only_its_items(items, data, indent):
+    body = splice.split(json.dumps({"a": 1, "series": items, "z": [2]}, indent=indent).encode())
+    first = data.draw(st.integers(0, len(items) - 1))
+    last = data.draw(st.integers(first + 1, len(items)))
+    sliced = json.loads(body.slice(first, last))
+    assert sliced == {"a": 1, "series": json.loads(json.dumps(items))[first:last], "z": [2]}
+
+
+def test_the_last_of_two_equal_keys_counts_in_the_value_and_in_slices():
+    body = splice.split(b'{"series":[1,2],"series":[3,4]}')
+    assert body.value == {"series": [3, 4]}
+    assert json.loads(body.slice(1, 2)) == {"series": [4]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"a"',
+        b'{"a":1,}',
+        b'{"a" 1}',
+        b'{"series":[1 2]}',
+        b'{"series":[1,]}',
+        b'{"series":[1',
+        b'{"a":1} x',
+        b"{'a':1}",
+        b'"\x01"',
+        b"\xff",
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        b"nope",
+        b"[" * 100_000,
+        b'{"series":[' + b"[" * 100_000,
+        b'{"a":' + b"9" * 5000 + b"}",
+    ],
+)
+def test_malformed_bodies_are_refused_in_words(body):
+    for read in (splice.split, splice.parse):
+        with pytest.raises(InvalidRequest):
+            read(body)
+
+
+def test_values_that_are_no_objects_pass_through_to_the_schema():
+    assert splice.split(b"[1]").value == [1]
+    assert splice.split(b" null ").value is None
