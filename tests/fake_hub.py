@@ -10,6 +10,7 @@ instead of 127.0.0.1), as the real hub sends them to its CDN.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.server
 import json
@@ -22,10 +23,12 @@ from collections import namedtuple
 Request = namedtuple("Request", ["method", "path", "host", "headers", "start", "sent"])
 
 
+@functools.cache  # bytes remember their own hash(), so that a large file is read once
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
+@functools.cache
 def blob_id(data):
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
