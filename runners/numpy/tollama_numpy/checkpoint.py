@@ -1,8 +1,9 @@
 """A checkpoint folder as a hub serves it: config.json and model.safetensors, read with suspicion.
 
-Every setting that changes the arithmetic is either used or required to have its one supported value, and
-every tensor is either used with the expected shape or known to be without effect. So a checkpoint of a
-later architecture is refused by the name of what is new in it, and never answers with wrong numbers.
+Every setting that changes the arithmetic is either used or required to have its one supported
+value, and every tensor is either used with the expected shape or known to be without effect. So a
+checkpoint of a later architecture is refused by the name of what is new in it, and never answers
+with wrong numbers.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Checkpoint:
                 raise BadCheckpoint(f"{name}: {what} are not supported by the numpy family")
         self.weights = safetensors.read(os.path.join(folder, "model.safetensors"))
         self._unused = set(self.weights)
+        self._used = 0
 
     def setting(self, path: str, kind: type, default: object = _REQUIRED) -> object:
         """The value at a dotted path such as "chronos_config.context_length"."""
@@ -93,10 +95,11 @@ class Checkpoint:
                 f"model.safetensors: {name}: expected shape {shape}, got {tensor.shape}"
             )
         self._unused.discard(name)
+        self._used += tensor.size
         return tensor
 
-    def finish(self, without_effect: tuple[str, ...] = ()) -> None:
-        """Refuses tensors that were not used, except those whose names end in `without_effect`."""
+    def finish(self, without_effect: tuple[str, ...] = ()) -> int:
+        """The number of weights used; refuses unused ones that do not end in `without_effect`."""
         left = sorted(name for name in self._unused if not name.endswith(without_effect))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
@@ -104,6 +107,7 @@ class Checkpoint:
                 f"model.safetensors: {left[0]}{more}: not known to the numpy family"
             )
         self.weights = {}
+        return self._used
 
 
 def read_config(folder: str) -> dict[str, object]:

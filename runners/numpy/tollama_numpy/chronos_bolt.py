@@ -10,20 +10,24 @@ Not covered: covariates and several variates at once (the model has none), train
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from tollama_numpy import batches, covariates, layers, preprocess, quantiles
+from tollama_numpy import batches, layers, preprocess, quantiles
 from tollama_numpy.checkpoint import Checkpoint
-from tollama_numpy.covariates import BadInput, Task
-from tollama_numpy.layers import FLOAT, Attention, FeedForward, ResidualBlock, RMSNorm
+from tollama_numpy.covariates import Task
+from tollama_numpy.forecaster import CACHED_ACTIVATIONS, Embedding, Forecaster
+from tollama_numpy.layers import FLOAT, FeedForward, ResidualBlock, RMSNorm
+from tollama_numpy.preprocess import Scale
 
-REG_TOKEN = 1  # row of the embedding table
+START_TOKEN, REG_TOKEN = 0, 1  # rows of the embedding table
 
 
-class ChronosBolt:
-    """A loaded model; `predict` and `embed` may be called from several threads."""
+class ChronosBolt(Forecaster):
+    """A loaded Chronos-Bolt."""
+
+    title = "Chronos-Bolt"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         config = checkpoint
@@ -33,111 +37,64 @@ class ChronosBolt:
         self.patch = config.count("chronos_config.input_patch_size")
         config.require("chronos_config.input_patch_stride", self.patch)
         self.quantile_levels = config.quantile_levels()
-        width, hidden = config.count("d_model", 512), config.count("d_ff", 2048)
-        shape = layers.AttentionShape(
-            width,
-            config.count("num_heads", 8),
-            config.count("d_kv", 64),
-            config.setting("layer_norm_epsilon", float, 1e-6),
-        )
+        shape = layers.Shape.of(config)
+        self.width = shape.width
         with_reg = config.setting("chronos_config.use_reg_token", bool, False)
-        tokens = checkpoint.tensor("shared.weight", 2 if with_reg else 1, width)
-        self.start = tokens[config.setting("decoder_start_token_id", int, 0)]
-        self.reg = tokens[REG_TOKEN:]
+        tokens = config.tensor("shared.weight", 2 if with_reg else 1, shape.width)
+        self.start, self.reg = tokens[START_TOKEN], tokens[REG_TOKEN:]
         self.embed_patch = ResidualBlock(
-            checkpoint, "input_patch_embedding", 2 * self.patch, hidden, width
+            config, "input_patch_embedding", 2 * self.patch, shape.hidden, shape.width
         )
         self.positions = layers.RelativePositions(
-            checkpoint,
-            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
-            shape.heads,
+            config, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias", shape.heads
         )
         depth = config.count("num_layers", 6)
         self.encoder = [
-            EncoderLayer(checkpoint, f"encoder.block.{index}", shape, hidden)
-            for index in range(depth)
+            EncoderLayer(config, f"encoder.block.{index}", shape) for index in range(depth)
         ]
         self.decoder = [
-            DecoderLayer(checkpoint, f"decoder.block.{index}", shape, hidden)
+            DecoderLayer(config, f"decoder.block.{index}", shape)
             for index in range(config.count("num_decoder_layers", depth))
         ]
-        self.encoder_norm, self.decoder_norm = (
-            RMSNorm(checkpoint, f"{part}.final_layer_norm", width, shape.epsilon)
-            for part in ("encoder", "decoder")
-        )
+        self.encoder_norm = RMSNorm(config, "encoder.final_layer_norm", shape)
+        self.decoder_norm = RMSNorm(config, "decoder.final_layer_norm", shape)
+        outputs = len(self.quantile_levels) * self.longest_step
         self.read_quantiles = ResidualBlock(
-            checkpoint,
-            "output_patch_embedding",
-            width,
-            hidden,
-            len(self.quantile_levels) * self.longest_step,
+            config, "output_patch_embedding", shape.width, shape.hidden, outputs
         )
-        checkpoint.finish(_WITHOUT_EFFECT)
+        self.parameters = config.finish(_WITHOUT_EFFECT)
 
-    @classmethod
-    def from_directory(cls, path: str) -> ChronosBolt:
-        """The model of a checkpoint folder; raises BadCheckpoint."""
-        return cls(Checkpoint(path))
+    def size(self, task: Task) -> batches.Size:
+        # Every block of steps ahead is one decoder token, however long it is.
+        return batches.Size(
+            rows=1,
+            past=math.ceil(task.context.shape[1] / self.patch) + len(self.reg),
+            ahead=math.ceil(task.future.shape[1] / self.longest_step),
+        )
 
-    def predict(
-        self,
-        inputs: Sequence[Mapping[str, object]],
-        prediction_length: int,
-        *,
-        context_length: int | None = None,
-        batch_size: int = 256,
-    ) -> list[np.ndarray]:
-        """(1, quantile levels, prediction_length) for each input {"target"}; raises BadInput."""
-        tasks = covariates.tasks(inputs, prediction_length)
-        answers: list[np.ndarray] = [np.empty(0)] * len(tasks)
-        for indices, found in self.predict_tasks(
-            tasks, context_length=context_length, batch_size=batch_size
-        ):
-            for index, answer in zip(indices, found, strict=True):
-                answers[index] = answer
-        return answers
+    def predict_batch(self, tasks: Sequence[Task], *, jointly: bool = False) -> list[np.ndarray]:
+        context = _stacked(tasks)
+        answer = self._unroll(context, max(task.future.shape[1] for task in tasks))
+        return [answer[row : row + 1, :, : task.future.shape[1]] for row, task in enumerate(tasks)]
 
-    def predict_tasks(
-        self,
-        tasks: Sequence[Task],
-        *,
-        context_length: int | None = None,
-        cross_learning: bool = False,
-        batch_size: int = 256,
-    ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-        """Forecasts tasks of any lengths and horizons, yielding (indices, answers) by batch."""
-        if cross_learning:
-            raise BadInput((), "Chronos-Bolt has no cross learning")
-        for index, task in enumerate(tasks):
-            if len(task.context) != 1:
-                raise BadInput((index,), "Chronos-Bolt forecasts one target without covariates")
-        limit = min(context_length or self.context_length, self.context_length)
-        tasks = [task._replace(context=task.context[:, -limit:]) for task in tasks]
-        sizes = [
-            batches.Size(
-                rows=1,
-                tokens=math.ceil(task.context.shape[1] / self.patch),
-                extra=math.ceil(task.future.shape[1] / self.longest_step),
-            )
-            for task in tasks
-        ]
-        for indices in batches.by_size(sizes, batch_size):
-            rows = [tasks[i].context for i in indices]
-            context = preprocess.left_padded(rows, max(row.shape[1] for row in rows))
-            answer = self._unroll(context, max(tasks[i].future.shape[1] for i in indices))
-            yield (
-                indices,
-                [
-                    answer[row : row + 1, :, : tasks[i].future.shape[1]]
-                    for row, i in enumerate(indices)
-                ],
-            )
+    def embed_batch(self, tasks: Sequence[Task]) -> list[Embedding]:
+        """Tokens of history and [REG] of each series."""
+        context = _stacked(tasks)
+        tokens, _, scale = self._encode(context)
+        tokens = tokens.reshape(len(context), -1, self.width)
+        found = []
+        for row, task in enumerate(tasks):
+            part = slice(row, row + 1)
+            patches = math.ceil(task.context.shape[1] / self.patch)
+            own = tokens[part, -(patches + len(self.reg)) :]
+            found.append(Embedding(own, patches, Scale(scale.loc[part], scale.scale[part])))
+        return found
 
     def _unroll(self, context: np.ndarray, horizon: int) -> np.ndarray:
         """Quantiles over any horizon: past the first block, each quantile's path is continued.
 
-        Each path is appended to the history as if it had happened; the quantiles of the next
-        steps are those of all paths' quantiles together.
+        Each path is appended to the history as if it had happened. The quantiles of the next steps
+        are those of all paths' quantiles together.
         """
         step = self._step(context)
         found, done = [step], self.longest_step
@@ -155,103 +112,74 @@ class ChronosBolt:
 
     def _step(self, context: np.ndarray) -> np.ndarray:
         """(rows, quantile levels, prediction_length) of one pass."""
-        tokens, visible, scale = self._encode(context)
-        x = np.repeat(self.start[None], len(context), 0)
-        hiding = layers.key_bias(visible)
-        for layer in self.decoder:
-            layer.attention(x)
-            layer.cross_attention(x, tokens, hiding)
-            layer.feed_forward(x)
-        answer = self.read_quantiles(self.decoder_norm(x))
-        return scale.restored(answer.reshape(len(context), len(self.quantile_levels), -1))
+        out = np.empty((len(context), len(self.quantile_levels), self.longest_step), FLOAT)
+        width = math.ceil(context.shape[1] / self.patch) + len(self.reg)
+        most = max(1, CACHED_ACTIVATIONS // (self.width * width))
+        for begin in range(0, len(context), most):
+            rows = slice(begin, begin + most)
+            tokens, visible, scale = self._encode(context[rows])
+            x = self._decode(tokens, visible)
+            answer = self.read_quantiles(x).reshape(len(x), -1, self.longest_step)
+            out[rows] = scale.restored(answer)
+        return out
 
-    def embed(
-        self,
-        inputs: Sequence[np.ndarray],
-        *,
-        context_length: int | None = None,
-        batch_size: int = 256,
-    ) -> list[tuple[np.ndarray, preprocess.Scale]]:
-        """The encoder's tokens of each series, (1, patches + 1, width), and its scale.
-
-        The last token is [REG].
-        """
-        limit = min(context_length or self.context_length, self.context_length)
-        rows = [
-            covariates.numbers(target, (index, "target"))[None, -limit:]
-            for index, target in enumerate(inputs)
-        ]
-        sizes = [batches.Size(1, math.ceil(row.shape[1] / self.patch), 0) for row in rows]
-        found: list[tuple[np.ndarray, preprocess.Scale] | None] = [None] * len(rows)
-        for indices in batches.by_size(sizes, batch_size):
-            together = [rows[i] for i in indices]
-            context = preprocess.left_padded(together, max(row.shape[1] for row in together))
-            tokens, _, scale = self._encode(context)
-            tokens = tokens.reshape(len(context), -1, tokens.shape[1])
-            for row, i in enumerate(indices):
-                own = sizes[i].tokens + len(self.reg)
-                part = slice(row, row + 1)
-                found[i] = (
-                    tokens[part, -own:],
-                    preprocess.Scale(scale.loc[part], scale.scale[part]),
-                )
-        return found
-
-    def _encode(self, context: np.ndarray) -> tuple[np.ndarray, np.ndarray, preprocess.Scale]:
+    def _encode(self, context: np.ndarray) -> tuple[np.ndarray, np.ndarray, Scale]:
         """Tokens (rows x tokens, width), which of them count (rows, tokens), and the scales."""
-        scale = preprocess.Scale.of(context)
+        scale = Scale.of(context)
         values = preprocess.patches(scale.normalised(context), self.patch)
         rows, count, size = values.shape
         known = ~np.isnan(values)
         tokens = np.empty((rows, count, 2 * size), FLOAT)
         tokens[..., :size] = np.where(known, values, FLOAT(0))
         tokens[..., size:] = known
-        embedded = self.embed_patch(tokens.reshape(rows * count, -1)).reshape(rows, count, -1)
+        embedded = self.embed_patch(tokens.reshape(rows * count, -1))
 
         length = count + len(self.reg)
-        x = np.empty((rows, length, embedded.shape[2]), FLOAT)
-        x[:, :count], x[:, count:] = embedded, self.reg
+        x = np.empty((rows, length, self.width), FLOAT)
+        x[:, :count], x[:, count:] = embedded.reshape(rows, count, -1), self.reg
         visible = np.ones((rows, length), bool)
         visible[:, :count] = known.any(2)
 
         bias, hiding = self.positions.bias(length), layers.key_bias(visible)
         if hiding is not None:
             bias = bias + hiding
-        x = x.reshape(rows * length, -1)
+        x = x.reshape(rows * length, self.width)
         for layer in self.encoder:
             layer.attention(x, rows, bias)
             layer.feed_forward(x)
         return self.encoder_norm(x), visible, scale
 
+    def _decode(self, tokens: np.ndarray, visible: np.ndarray) -> np.ndarray:
+        """The decoder's one token of each row, (rows, width)."""
+        x = np.repeat(self.start[None], len(visible), 0)
+        hiding = layers.key_bias(visible)
+        for layer in self.decoder:
+            layer.attention(x)
+            layer.cross_attention(x, tokens, hiding)
+            layer.feed_forward(x)
+        return self.decoder_norm(x)
+
 
 class EncoderLayer:
     """Self-attention and a feed-forward block, each with its residual."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, name: str, shape: layers.AttentionShape, hidden: int
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, name: str, shape: layers.Shape) -> None:
         self.attention = SelfAttention(checkpoint, f"{name}.layer.0", "SelfAttention", shape)
-        self.feed_forward = FeedForward(
-            checkpoint, f"{name}.layer.1", "DenseReluDense", shape.width, hidden, shape.epsilon
-        )
+        self.feed_forward = FeedForward(checkpoint, f"{name}.layer.1", "DenseReluDense", shape)
 
 
 class DecoderLayer:
     """Self-attention of one token, attention to the encoder's tokens, and a feed-forward block."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, name: str, shape: layers.AttentionShape, hidden: int
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, name: str, shape: layers.Shape) -> None:
         self.attention = LoneAttention(checkpoint, f"{name}.layer.0", "SelfAttention", shape)
         self.cross_attention = CrossAttention(
             checkpoint, f"{name}.layer.1", "EncDecAttention", shape
         )
-        self.feed_forward = FeedForward(
-            checkpoint, f"{name}.layer.2", "DenseReluDense", shape.width, hidden, shape.epsilon
-        )
+        self.feed_forward = FeedForward(checkpoint, f"{name}.layer.2", "DenseReluDense", shape)
 
 
-class SelfAttention(Attention):
+class SelfAttention(layers.Attention):
     """Attention among the tokens of each row, with relative positions in the bias."""
 
     def __call__(self, x: np.ndarray, rows: int, bias: np.ndarray) -> None:
@@ -262,14 +190,14 @@ class SelfAttention(Attention):
         x += layers.linear(layers.join(layers.attend(q, k, v, bias)), self.o)
 
 
-class LoneAttention(Attention):
+class LoneAttention(layers.Attention):
     """Attention of a token that is alone in its row: to itself, with weight 1."""
 
     def __call__(self, x: np.ndarray) -> None:
         x += layers.linear(layers.linear(self.norm(x), self.v), self.o)
 
 
-class CrossAttention(Attention):
+class CrossAttention(layers.Attention):
     """Attention of each row's decoder token to the encoder's tokens, without positions."""
 
     def __call__(self, x: np.ndarray, tokens: np.ndarray, hiding: np.ndarray | None) -> None:
@@ -279,6 +207,12 @@ class CrossAttention(Attention):
         x += layers.linear(layers.join(layers.attend(q, k, v, hiding)), self.o)
 
 
+def _stacked(tasks: Sequence[Task]) -> np.ndarray:
+    """The histories, padded to one length."""
+    rows = [task.context for task in tasks]
+    return preprocess.left_padded(rows, max(row.shape[1] for row in rows))
+
+
 def _refuse_unknown(checkpoint: Checkpoint) -> None:
     """Settings that would change the arithmetic in a way that this class does not compute."""
     checkpoint.only("chronos_config", _KNOWN_SETTINGS)
@@ -286,6 +220,7 @@ def _refuse_unknown(checkpoint: Checkpoint) -> None:
     checkpoint.require("dense_act_fn", "relu")
     checkpoint.require("is_gated_act", False)
     checkpoint.require("reg_token_id", REG_TOKEN)
+    checkpoint.require("decoder_start_token_id", START_TOKEN)
     checkpoint.absent("quantization_config")
 
 

@@ -1,7 +1,8 @@
 """The blocks that Chronos-2 and Chronos-Bolt are built of, on float32 arrays.
 
 Activations are two-dimensional, one row a token (batch x length rows, width columns), so that every
-linear map is one matrix product. Blocks that end in a residual connection add to their input in place.
+linear map is one matrix product. Blocks that end in a residual connection add to their input in
+place.
 
 Not covered: training, dropout, other number types.
 """
@@ -9,7 +10,7 @@ Not covered: training, dropout, other number types.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,12 +36,33 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0, out=x)
 
 
+class Shape(NamedTuple):
+    """Widths that all blocks of a model share."""
+
+    width: int  # of a token
+    hidden: int  # of a feed-forward block
+    heads: int
+    head: int  # of one head's queries, keys and values
+    epsilon: float  # of the norms
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Shape:
+        """The widths in a config.json, with the defaults that T5 has."""
+        return cls(
+            width=checkpoint.count("d_model", 512),
+            hidden=checkpoint.count("d_ff", 2048),
+            heads=checkpoint.count("num_heads", 8),
+            head=checkpoint.count("d_kv", 64),
+            epsilon=checkpoint.setting("layer_norm_epsilon", float, 1e-6),
+        )
+
+
 class RMSNorm:
     """Root mean square normalisation without a mean or a bias (Zhang and Sennrich, 2019)."""
 
-    def __init__(self, checkpoint: Checkpoint, name: str, width: int, epsilon: float) -> None:
-        self.gain = checkpoint.tensor(f"{name}.weight", width)
-        self.epsilon = FLOAT(epsilon)
+    def __init__(self, checkpoint: Checkpoint, name: str, shape: Shape) -> None:
+        self.gain = checkpoint.tensor(f"{name}.weight", shape.width)
+        self.epsilon = FLOAT(shape.epsilon)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         mean_square = np.einsum("ij,ij->i", x, x)
@@ -75,12 +97,10 @@ class ResidualBlock:
 class FeedForward:
     """x += W_o relu(W_i norm(x)) for every token (Raffel et al., 2020, T5)."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, name: str, part: str, width: int, hidden: int, epsilon: float
-    ) -> None:
-        self.norm = RMSNorm(checkpoint, f"{name}.layer_norm", width, epsilon)
-        self.wi = checkpoint.tensor(f"{name}.{part}.wi.weight", hidden, width)
-        self.wo = checkpoint.tensor(f"{name}.{part}.wo.weight", width, hidden)
+    def __init__(self, checkpoint: Checkpoint, name: str, part: str, shape: Shape) -> None:
+        self.norm = RMSNorm(checkpoint, f"{name}.layer_norm", shape)
+        self.wi = checkpoint.tensor(f"{name}.{part}.wi.weight", shape.hidden, shape.width)
+        self.wo = checkpoint.tensor(f"{name}.{part}.wo.weight", shape.width, shape.hidden)
 
     def __call__(self, x: np.ndarray) -> None:
         for start in range(0, len(x), FEED_FORWARD_BLOCK):
@@ -94,9 +114,9 @@ class Attention:
     T5's form: no biases, and scores are not divided by the root of the head's width.
     """
 
-    def __init__(self, checkpoint: Checkpoint, name: str, part: str, shape: AttentionShape) -> None:
+    def __init__(self, checkpoint: Checkpoint, name: str, part: str, shape: Shape) -> None:
         self.heads, inner = shape.heads, shape.heads * shape.head
-        self.norm = RMSNorm(checkpoint, f"{name}.layer_norm", shape.width, shape.epsilon)
+        self.norm = RMSNorm(checkpoint, f"{name}.layer_norm", shape)
         self.q, self.k, self.v = (
             checkpoint.tensor(f"{name}.{part}.{letter}.weight", inner, shape.width)
             for letter in "qkv"
@@ -107,13 +127,6 @@ class Attention:
         """(batch x length, heads x head) -> (batch, heads, length, head)."""
         x = x.reshape(batch, -1, self.heads, x.shape[1] // self.heads)
         return x.transpose(0, 2, 1, 3)
-
-
-class AttentionShape:
-    """Widths that all attention blocks of a model share."""
-
-    def __init__(self, width: int, heads: int, head: int, epsilon: float) -> None:
-        self.width, self.heads, self.head, self.epsilon = width, heads, head, epsilon
 
 
 def join(x: np.ndarray) -> np.ndarray:
@@ -158,7 +171,7 @@ def key_bias(visible: np.ndarray) -> np.ndarray | None:
 
 
 class RotaryPositions:
-    """Rotary position embedding (Su et al., 2021): turns pairs of features by position x frequency."""
+    """Rotary positions (Su et al., 2021): pairs of features turned by position x frequency."""
 
     def __init__(self, head: int, base: float) -> None:
         exponent = np.arange(0, head, 2, dtype=FLOAT) / FLOAT(head)
@@ -182,7 +195,7 @@ class RotaryPositions:
 
 
 class RelativePositions:
-    """T5's relative position bias, looking both ways: a learnt number for each bucket of distances."""
+    """T5's relative positions, both ways: a learnt bias for each bucket of distances."""
 
     def __init__(self, checkpoint: Checkpoint, name: str, heads: int) -> None:
         self.buckets = checkpoint.count("relative_attention_num_buckets", 32)

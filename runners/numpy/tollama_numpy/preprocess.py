@@ -47,8 +47,8 @@ _LEVEL_STEP = 16
 def total(rows: np.ndarray) -> np.ndarray:
     """The sum of each row, (rows, 1), added in the order in which torch adds on a CPU.
 
-    The scale of a row that is constant but for rounding *is* the rounding of this sum, and the model sees
-    the row divided by it; so the order decides what a constant covariate looks like.
+    The scale of a row that is constant but for rounding *is* the rounding of this sum, and the
+    model sees the row divided by it; so the order decides what a constant covariate looks like.
     """
     count, length = rows.shape
     rounds = length // _LANES
@@ -85,7 +85,7 @@ def patches(rows: np.ndarray, size: int) -> np.ndarray:
 
 
 def left_padded(rows: list[np.ndarray], width: int) -> np.ndarray:
-    """Stacks (variates, steps) arrays to (all variates, width), shorter ones with NaN before them."""
+    """Stacks (variates, steps) arrays to (all variates, width), NaN before shorter ones."""
     out = np.full((sum(len(block) for block in rows), width), np.nan, FLOAT)
     first = 0
     for block in rows:

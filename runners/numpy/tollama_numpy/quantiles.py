@@ -13,8 +13,8 @@ def interpolate(
 ) -> np.ndarray:
     """Values at `levels`, linear between the known levels and flat outside of them.
 
-    `values` has the known levels on its last axis; `known` is one list for all of them or an array of
-    the same shape. float32 arithmetic, as the models' own library does it.
+    `values` has the known levels on its last axis; `known` is one list for all of them or an array
+    of the same shape. float32 arithmetic, as the models' own library does it.
     """
     wanted = np.asarray(levels, FLOAT)
     known = np.broadcast_to(np.asarray(known, FLOAT), values.shape)
@@ -52,7 +52,7 @@ def equally_spaced(levels: list[float], values: np.ndarray) -> np.ndarray:
 
 
 def masses(levels: list[float]) -> np.ndarray:
-    """The share of probability nearest to each level: half of the distance between its neighbours."""
+    """The share of probability nearest to each level: half the distance of its neighbours."""
     edges = np.concatenate([[0], levels, [1]]).astype(FLOAT)
     mass = (edges[2:] - edges[:-2]) / 2
     return mass / mass.sum()

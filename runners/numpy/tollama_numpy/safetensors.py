@@ -1,10 +1,10 @@
 """The safetensors file format: tensors as views of the mapped file.
 
-float32 tensors are never copied, so that a loaded model is page cache and not memory of this process;
-float16 and bfloat16 are widened to float32 once, at load. A header that points outside of the file or
-twice at the same bytes is refused.
+float32 tensors are never copied, so that a loaded model is page cache and not memory of this
+process; float16 and bfloat16 are widened to float32 once, at load. A header that points outside of
+the file or twice at the same bytes is refused.
 
-Not covered: other element types, several files with an index, and writing anything but float16 copies.
+Not covered: other element types, several files with an index, writing anything but float16.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read(path: str) -> dict[str, np.ndarray]:
 
 
 def write_float16(path: str, tensors: dict[str, np.ndarray]) -> None:
-    """Writes float32 tensors as float16, half the size; raises BadCheckpoint for what does not fit."""
+    """Writes float32 tensors as float16, half the size; raises BadCheckpoint for larger ones."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, tensor in tensors.items():

@@ -1,0 +1,140 @@
+"""What every architecture shares: inputs to tasks, tasks to batches, batches to threads.
+
+An architecture computes one batch at a time; here is decided which tasks those are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tollama_numpy import batches, covariates, threads
+from tollama_numpy.checkpoint import Checkpoint
+from tollama_numpy.covariates import Input, Task
+from tollama_numpy.preprocess import Scale
+
+BATCH_ROWS = 256
+# Activations of that many numbers a layer stay in the cache; larger batches gain nothing.
+CACHED_ACTIVATIONS = 3 << 18
+# Operations that are worth a thread of their own.
+WORTH_A_THREAD = 3e9
+
+
+class Embedding(NamedTuple):
+    """A series as its encoder sees it: (variates, tokens, width), and how many are of history."""
+
+    tokens: np.ndarray
+    patches: int
+    scale: Scale
+
+
+class Forecaster:
+    """A loaded model; its methods may be called from several threads."""
+
+    title = "model"
+    multivariate = False  # takes several targets, covariates and cross learning
+    context_length: int  # past steps that the model sees
+    longest_step: int  # steps ahead that one pass forecasts
+    quantile_levels: list[float]
+    width: int  # of a token
+    parameters: int
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        raise NotImplementedError
+
+    def size(self, task: Task) -> batches.Size:
+        """The tokens that a task takes."""
+        raise NotImplementedError
+
+    def predict_batch(self, tasks: Sequence[Task], *, jointly: bool = False) -> list[np.ndarray]:
+        """(targets, quantile levels, horizon) of each; their `size` has the same `ahead`.
+
+        `jointly` makes one group of all rows.
+        """
+        raise NotImplementedError
+
+    def embed_batch(self, tasks: Sequence[Task]) -> list[Embedding]:
+        """The encoder's view of each task's targets."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_directory(cls, path: str) -> Forecaster:
+        """The model of a checkpoint folder; raises BadCheckpoint."""
+        return cls(Checkpoint(path))
+
+    def predict(
+        self,
+        inputs: Sequence[Input],
+        prediction_length: int,
+        *,
+        context_length: int | None = None,
+        cross_learning: bool = False,
+        batch_size: int = BATCH_ROWS,
+        workers: int = 1,
+    ) -> list[np.ndarray]:
+        """(targets, quantile levels, prediction_length) of each input; raises BadInput.
+
+        An input is {"target": n numbers, or D lists of n, "past_covariates": {name: n values},
+        "future_covariates": {name: prediction_length values}}. `batch_size` counts rows, which are
+        targets and covariates. With `cross_learning` the inputs of a batch form one group.
+        """
+        tasks = self.tasks(inputs, prediction_length, context_length)
+        plan = self.plan(tasks, rows=batch_size, jointly=cross_learning, workers=workers)
+        answers: list[np.ndarray] = [np.empty(0)] * len(tasks)
+
+        def compute(indices: list[int]) -> tuple[list[int], list[np.ndarray]]:
+            batch = [tasks[index] for index in indices]
+            return indices, self.predict_batch(batch, jointly=cross_learning)
+
+        for indices, found in threads.run(compute, plan, workers):
+            for index, answer in zip(indices, found, strict=True):
+                answers[index] = answer
+        return answers
+
+    def embed(
+        self,
+        targets: Sequence[object],
+        *,
+        context_length: int | None = None,
+        batch_size: int = BATCH_ROWS,
+    ) -> list[Embedding]:
+        """The encoder's view of each series; raises BadInput."""
+        tasks = self.tasks([{"target": target} for target in targets], 1, context_length)
+        found: list[Embedding | None] = [None] * len(tasks)
+        for indices in self.plan(tasks, rows=batch_size):
+            answers = self.embed_batch([tasks[index] for index in indices])
+            for index, answer in zip(indices, answers, strict=True):
+                found[index] = answer
+        return found
+
+    def tasks(
+        self, inputs: Sequence[Input], horizon: int, context_length: int | None = None
+    ) -> list[Task]:
+        """The inputs of one request as tasks, their history cut to what the model sees."""
+        limit = min(context_length or self.context_length, self.context_length)
+        return [
+            task._replace(context=task.context[:, -limit:])
+            for task in covariates.tasks(inputs, horizon)
+        ]
+
+    def plan(
+        self,
+        tasks: Sequence[Task],
+        *,
+        rows: int = BATCH_ROWS,
+        jointly: bool = False,
+        workers: int = 1,
+    ) -> list[list[int]]:
+        """Batches of indices into `tasks`."""
+        sizes = [self.size(task) for task in tasks]
+        if jointly:
+            return batches.in_order([size.rows for size in sizes], rows)
+        limits = batches.Limits(
+            rows=rows,
+            tokens=max(1, CACHED_ACTIVATIONS // self.width),
+            worth_splitting=int(WORTH_A_THREAD / (2 * self.parameters)),
+            threads=workers,
+        )
+        return batches.by_size(sizes, limits)
