@@ -1,7 +1,7 @@
 """The small interface that every architecture implements, one file each.
 
-An architecture turns a request into items (one a series), predicts a batch of items, and reads means
-and quantiles off what came out. Batching, devices, memory, errors and JSON are the family's business.
+An architecture turns a request into items (one a series), predicts a batch of items, and reads
+means and quantiles off what came out. Batching, devices, memory and errors are the family's.
 
 To add one: a subclass in its own file, and a line in `ARCHITECTURES`.
 """
@@ -29,11 +29,15 @@ WITHOUT_WEIGHTS = ("tollama_torch.fracast", "Fracast")
 
 
 class Item(NamedTuple):
-    """One series, ready for the model: its place in the request, its size, what predict needs."""
+    """One series, ready for the model: its place in the request, its size, what predict needs.
+
+    It shares a batch only with items that are equally `apart`.
+    """
 
     series: int
     size: Size
     data: Any
+    apart: int | None = None
 
 
 class Prepared(NamedTuple):

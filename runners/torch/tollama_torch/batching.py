@@ -1,8 +1,8 @@
 """Which series go through the model together: lengths bucketed, padding and memory bounded.
 
 A batch costs a fixed overhead plus what its padded tokens cost, so the cheapest way to cut the
-series, sorted by length, into batches is found exactly (dynamic programming over the cut points). On
-a CPU a batch is also kept small enough that its activations stay in the cache.
+series, sorted by length, into batches is found exactly (dynamic programming over the cut points).
+On a CPU a batch is also kept small enough that its activations stay in the cache.
 
 Not covered: which series may share a batch at all; the caller gives one such group at a time.
 """

@@ -30,6 +30,8 @@ from chronos.utils import interpolate_quantiles
 CROSS_LEARNING_ROWS = 256
 # Past its one-pass horizon the library follows nine quantile paths for each row.
 PATHS = 9
+# A row is flat when its mean is this many times its deviation.
+FLAT = 100
 
 
 class Chronos2(Architecture):
@@ -87,7 +89,8 @@ class Chronos2(Architecture):
         for index, one in enumerate(inputs):
             rows, length = one["context"].shape
             tokens = -(-length // self.patch) + 1 + ahead
-            items.append(Item(index, Size(rows * paths, tokens), one))
+            apart = length if rows > 1 and _is_touchy(one["context"].numpy()) else None
+            items.append(Item(index, Size(rows * paths, tokens), one, apart))
         rows = request.options.get("batch_size")
         jointly = bool(request.options.get("cross_learning"))
         return Prepared(
@@ -170,6 +173,21 @@ class Chronos2(Architecture):
         blank = {"context": torch.zeros(1, 32), "future_covariates": torch.full((1, 16), torch.nan)}
         counts = {"n_targets": 1, "n_covariates": 0, "n_future_covariates": 0}
         self.predict([Item(0, Size(1, 4), {**blank, **counts})], (1, None))
+
+
+def _is_touchy(rows: np.ndarray) -> bool:
+    """Whether a row is so flat that the order in which its mean is summed shows in the forecast.
+
+    The model subtracts a row's mean and divides by its deviation, at least 1e-5. Padding changes the
+    rounding of the mean, and for a nearly constant covariate that rounding is all that is left.
+    """
+    seen = ~np.isnan(rows)
+    count = np.maximum(seen.sum(axis=1), 1)
+    wide = np.where(seen, rows, 0).astype(np.float64)
+    mean = wide.sum(axis=1) / count
+    spread = np.where(seen, wide - mean[:, None], 0)
+    deviation = np.sqrt((spread * spread).sum(axis=1) / count)
+    return bool((np.abs(mean) > FLAT * np.maximum(deviation, 1e-5)).any())
 
 
 def _schemas(series: Sequence[Series]) -> dict[Any, list[int]]:

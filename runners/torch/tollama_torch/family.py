@@ -225,10 +225,11 @@ def _batches(session: Session, jobs: list[_Job]) -> Iterator[tuple[list[tuple[_J
     for job in jobs:
         prepared = job.prepared
         alone = job.index if prepared.alone else None
-        members = groups.setdefault((prepared.key, prepared.rows, alone), [])
-        members += [(job, item) for item in prepared.items]
+        for item in prepared.items:
+            group = (prepared.key, prepared.rows, alone, None if prepared.alone else item.apart)
+            groups.setdefault(group, []).append((job, item))
     planned: list[tuple[int, list[tuple[_Job, Item]], bool]] = []
-    for (_, rows, alone), members in groups.items():
+    for (_, rows, alone, _), members in groups.items():
         if alone is not None:
             planned.append((alone, members, True))
             continue
