@@ -241,6 +241,15 @@ def test_an_empty_end_without_covariates_is_missing_values():
     assert one("ds,y\n2024-01-01,1\n2024-01-02,\n")["target"] == [1.0, None]
 
 
+def test_none_is_a_category_and_a_missing_number():
+    text = "ds,y,kind,x\n2024-01-01,1,none,1\n2024-01-02,2,NA,none\n2024-01-03,3,,2\n"
+    text += "2024-01-04,4,flyer,3\n"
+    assert one(text, covariates=["kind", "x"])["past_covariates"] == {
+        "kind": ["none", "NA", None, "flyer"],
+        "x": [1.0, None, 2.0, 3.0],
+    }
+
+
 def test_covariates_belong_to_every_series_of_a_wide_table():
     found = read(
         "date,a,b,hot\n2024-01-01,1,5,0\n2024-01-02,2,6,1\n2024-01-03,,,1\n",

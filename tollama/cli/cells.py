@@ -19,6 +19,9 @@ MISSING = frozenset(
     ("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", ".", "?", "missing", "<na>")
 )
 
+NO_CATEGORY = frozenset(("", "#n/a", "nan", "null", "<na>"))
+"""Missing among texts, where "none" or "NA" may well be a category."""
+
 NumberStyle = namedtuple("NumberStyle", "decimal")
 """`decimal` is "." or ","; the other sign, spaces and apostrophes may part thousands."""
 

@@ -14,9 +14,10 @@ from . import cells as c
 from . import timecolumns
 from .sheet import ID_NAMES, TARGET_NAMES, Sheet, words
 
-Roles = namedtuple("Roles", "layout header ids times target covariates others style")
+Roles = namedtuple("Roles", "layout header ids times target covariates others texts style")
 """Column indexes by role. `layout`: "long", "wide" or "rows" (one series a line); `times`: a
-timecolumns.Times; `others`: columns not used; `style`: {index: NumberStyle}."""
+timecolumns.Times; `others`: columns not used; `texts`: all
+columns of text; `style`: {index: NumberStyle}."""
 
 _LIKE_ID = frozenset(
     words(
@@ -66,7 +67,15 @@ def roles(sheet: Sheet) -> Roles:
         )
     style = _styles(sheet, [*target, *(i for i in covariates if sheet.kinds[i] != "text")])
     return Roles(
-        layout, sheet.header, tuple(ids), times, tuple(target), tuple(covariates), others, style
+        layout,
+        sheet.header,
+        tuple(ids),
+        times,
+        tuple(target),
+        tuple(covariates),
+        others,
+        frozenset(i for i, kind in enumerate(sheet.kinds) if kind == "text"),
+        style,
     )
 
 
@@ -198,7 +207,7 @@ def _row_layout(sheet: Sheet) -> Roles | None:
             return None
     texts = [t for i in target for t in sheet.cells(i)]
     style = c.number_style(texts, sheet.options.decimal) or c.NumberStyle(".")
-    return Roles("rows", sheet.header, (0,), times, target, (), (), {first: style})
+    return Roles("rows", sheet.header, (0,), times, target, (), (), frozenset(), {first: style})
 
 
 # -- numbers --------------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ class _Reader:
         others = self.roles.covariates or self.roles.others
         end = len(rows)
         while end > 1 and others and all(t[end - 1] is None for t in targets):
-            if all(c.is_missing(rows[end - 1][1][i]) for i in others):
+            if not any(self.is_filled(rows[end - 1][1][i], i) for i in others):
                 break
             end -= 1
         if all(v is None for t in targets for v in t[:end]):
@@ -311,7 +311,12 @@ class _Reader:
         if index in self.roles.style:
             return self.numbers(rows, index)
         texts = [values[index].strip() for _, values in rows]
-        return [None if c.is_missing(text) else text for text in texts]
+        return [text if self.is_filled(text, index) else None for text in texts]
+
+    def is_filled(self, cell: str, index: int) -> bool:
+        if index in self.roles.texts:
+            return cell.strip().lower() not in c.NO_CATEGORY
+        return not c.is_missing(cell)
 
     # -- words ----------------------------------------------------------------------------------
 
