@@ -1,8 +1,8 @@
 """Build dist/tollama.pyz: stage the sources, add the vendored wheels, compile, write, self-test.
 
 Covered: two builds of one tree by one interpreter are byte-identical (sorted names, one date,
-fixed modes, compiled in a clean process); each module has its .pyc beside it, because zipimport
-does not look into __pycache__ and would otherwise compile everything at every start; vendored
+fixed modes, compiled in a clean process); the modules that most starts run have their .pyc beside
+them, because zipimport does not look into __pycache__ and would compile them every time; vendored
 wheels are pinned by SHA-256 in pyproject.toml, trimmed to what is imported, licences kept.
 
 Not covered: compiled extensions (none are packed) and signing. Other interpreters than the
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -31,6 +32,14 @@ WHEELS = ROOT / "build" / "wheels"
 SHEBANG = b"#!/usr/bin/env python3\n"
 VENDOR = "tollama/_vendor/"
 EPOCH = 315532800  # 1980-01-01, the first date a zip can hold
+
+# A .pyc is twice as large as its source and saves 7 us a line. The core may have CORE_LIMIT bytes:
+# its modules get theirs in this order of how many starts run them, as long as there is room.
+CORE_LIMIT = 490_000
+HOT = (
+    *("__main__", "tollama/__", "tollama/core/", "tollama/cli/main", "tollama/cli/call"),
+    *("runners/stats/", "tollama/cli/", "tollama/models/", "tollama/daemon/"),
+)
 
 KEPT_SUFFIXES = {
     *(".py", ".json", ".txt", ".toml", ".lock", ".typed"),
@@ -91,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(
                     f"build: no hub client in this file, `pull` will need huggingface_hub: {error}"
                 )
-        files = compiled(files)
+        files = hot(compiled(files))
         core = {name: data for name, data in files.items() if not name.startswith(VENDOR)}
         core_size = write(args.output, core, {})
         total = write(args.output, files, vendored)
@@ -223,7 +232,7 @@ def compiled(files: dict[str, bytes]) -> dict[str, bytes]:
         for name in modules
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-s", "-c", COMPILER],
+        [sys.executable, "-S", "-s", "-X", "no_debug_ranges", "-c", COMPILER],
         input=request,
         capture_output=True,
         env={"PYTHONHASHSEED": "0", "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")},
@@ -238,6 +247,30 @@ def compiled(files: dict[str, bytes]) -> dict[str, bytes]:
         kept[name + "c"] = bytes(answer[4 : 4 + size])
         answer = answer[4 + size :]
     return kept
+
+
+def hot(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files without the .pyc of those core modules for which there is no room."""
+    core = [name for name in files if not name.startswith(VENDOR)]
+    room = CORE_LIMIT - sum(packed_size(n, files[n]) for n in core if not n.endswith(".pyc"))
+
+    def rank(name: str) -> tuple[int, str]:
+        at = next((i for i, prefix in enumerate(HOT) if name.startswith(prefix)), len(HOT))
+        return at, name
+
+    cold = set()
+    for name in sorted((name for name in core if name.endswith(".pyc")), key=rank):
+        size = packed_size(name, files[name])
+        if size <= room:
+            room -= size
+        else:
+            cold.add(name)
+    return {name: data for name, data in files.items() if name not in cold}
+
+
+def packed_size(name: str, data: bytes) -> int:
+    """What a file takes in the archive: its data deflated, its two headers with its name."""
+    return len(zlib.compress(data, 9)) + 2 * len(name) + 76
 
 
 def write(output: Path, files: dict[str, bytes], vendored: dict[str, str]) -> int:
@@ -288,7 +321,6 @@ def selftest(output: Path) -> None:
 def run(output: Path, home: str, arguments: list[str]) -> None:
     environment = {
         "TOLLAMA_HOME": home,
-        "TOLLAMA_HOST": "127.0.0.1:9",  # nobody listens there: it does the work itself
         **{k: os.environ[k] for k in ("PATH", "SYSTEMROOT", "TMPDIR") if k in os.environ},
     }
     command = [sys.executable, "-I", "-S", str(output), *arguments]
