@@ -19,6 +19,10 @@ from tollama_numpy.safetensors import BadCheckpoint
 _REQUIRED = object()
 
 
+class UnsupportedCheckpoint(BadCheckpoint):
+    """A sound checkpoint of something that the numpy family does not compute."""
+
+
 class Checkpoint:
     """The settings and weights of one folder; raises BadCheckpoint for what is not as expected."""
 
@@ -27,7 +31,7 @@ class Checkpoint:
         present = set(os.listdir(folder))
         for name, what in _UNSUPPORTED_FILES.items():
             if name in present and (name == _ADAPTER or "model.safetensors" not in present):
-                raise BadCheckpoint(f"{name}: {what} are not supported by the numpy family")
+                raise UnsupportedCheckpoint(f"{name}: {what} are not supported by the numpy family")
         self.weights = safetensors.read(os.path.join(folder, "model.safetensors"))
         self._unused = set(self.weights)
         self._used = 0
@@ -58,21 +62,21 @@ class Checkpoint:
         """Refuses any other value of a setting than the one that this code computes with."""
         value = self.setting(path, type(expected), expected if default is _REQUIRED else default)
         if value != expected:
-            raise BadCheckpoint(
+            raise UnsupportedCheckpoint(
                 f"config.json: {path}: the numpy family computes {expected!r} alone, got {value!r}"
             )
 
     def absent(self, name: str) -> None:
         """Refuses a setting that is there and not null."""
         if self.config.get(name) is not None:
-            raise BadCheckpoint(f"config.json: {name}: not known to the numpy family")
+            raise UnsupportedCheckpoint(f"config.json: {name}: not known to the numpy family")
 
     def only(self, path: str, known: set[str]) -> None:
         """Refuses settings that this code does not know of under an object."""
         unknown = set(self.setting(path, dict)) - known
         if unknown:
             names = ", ".join(f"{path}.{name}" for name in sorted(unknown))
-            raise BadCheckpoint(f"config.json: {names}: not known to the numpy family")
+            raise UnsupportedCheckpoint(f"config.json: {names}: not known to the numpy family")
 
     def quantile_levels(self) -> list[float]:
         """chronos_config.quantiles: ascending levels inside (0, 1) that include the median."""
@@ -103,7 +107,7 @@ class Checkpoint:
         left = sorted(name for name in self._unused if not name.endswith(without_effect))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            raise BadCheckpoint(
+            raise UnsupportedCheckpoint(
                 f"model.safetensors: {left[0]}{more}: not known to the numpy family"
             )
         self.weights = {}

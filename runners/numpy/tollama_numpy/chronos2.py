@@ -30,6 +30,7 @@ class Chronos2(Forecaster):
 
     title = "Chronos-2"
     multivariate = True
+    tokens_after = 2
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         config = checkpoint
@@ -105,6 +106,10 @@ class Chronos2(Forecaster):
                 )
             )
         return found
+
+    def interpolate(self, levels: Sequence[float], raw: np.ndarray) -> np.ndarray:
+        values = np.moveaxis(raw, 1, 2)
+        return np.moveaxis(quantiles.interpolate(levels, self.quantile_levels, values), 2, 0)
 
     def _unroll(self, context: np.ndarray, future: np.ndarray, sizes: list[int]) -> np.ndarray:
         """Quantiles over any horizon: past the longest step, nine quantile paths are continued.

@@ -42,6 +42,7 @@ class ChronosBolt(Forecaster):
         with_reg = config.setting("chronos_config.use_reg_token", bool, False)
         tokens = config.tensor("shared.weight", 2 if with_reg else 1, shape.width)
         self.start, self.reg = tokens[START_TOKEN], tokens[REG_TOKEN:]
+        self.tokens_after = len(self.reg)
         self.embed_patch = ResidualBlock(
             config, "input_patch_embedding", 2 * self.patch, shape.hidden, shape.width
         )
@@ -89,6 +90,11 @@ class ChronosBolt(Forecaster):
             own = tokens[part, -(patches + len(self.reg)) :]
             found.append(Embedding(own, patches, Scale(scale.loc[part], scale.scale[part])))
         return found
+
+    def interpolate(self, levels: Sequence[float], raw: np.ndarray) -> np.ndarray:
+        # The library takes its levels as an even grid over [0, 1] with both ends repeated.
+        samples = np.moveaxis(np.concatenate([raw[:, :1], raw, raw[:, -1:]], 1), 1, 2)
+        return np.moveaxis(quantiles.equally_spaced(levels, samples), 2, 0)
 
     def _unroll(self, context: np.ndarray, horizon: int) -> np.ndarray:
         """Quantiles over any horizon: past the first block, each quantile's path is continued.

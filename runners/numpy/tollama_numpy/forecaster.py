@@ -38,6 +38,7 @@ class Forecaster:
     context_length: int  # past steps that the model sees
     longest_step: int  # steps ahead that one pass forecasts
     quantile_levels: list[float]
+    tokens_after: int  # of an embedding, after those of history
     width: int  # of a token
     parameters: int
 
@@ -58,6 +59,21 @@ class Forecaster:
     def embed_batch(self, tasks: Sequence[Task]) -> list[Embedding]:
         """The encoder's view of each task's targets."""
         raise NotImplementedError
+
+    def interpolate(self, levels: Sequence[float], raw: np.ndarray) -> np.ndarray:
+        """Quantiles at any levels, (levels, rows, horizon), as the model's library makes them."""
+        raise NotImplementedError
+
+    def read(self, raw: np.ndarray, levels: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Medians (rows, horizon) and quantiles (levels, rows, horizon) of what was predicted.
+
+        Levels that the model has are taken as they are; if one is not, all are interpolated.
+        """
+        known = {level: index for index, level in enumerate(self.quantile_levels)}
+        median = raw[:, known[0.5]]
+        if all(level in known for level in levels):
+            return median, np.moveaxis(raw[:, [known[level] for level in levels]], 1, 0)
+        return median, self.interpolate(levels, raw)
 
     @classmethod
     def from_directory(cls, path: str) -> Forecaster:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 FLOAT = np.float32
@@ -9,7 +11,7 @@ ROWS_AT_A_TIME = 4096
 
 
 def interpolate(
-    levels: list[float], known: list[float] | np.ndarray, values: np.ndarray
+    levels: Sequence[float], known: Sequence[float] | np.ndarray, values: np.ndarray
 ) -> np.ndarray:
     """Values at `levels`, linear between the known levels and flat outside of them.
 
@@ -38,7 +40,7 @@ def interpolate(
     return out.reshape(*values.shape[:-1], len(wanted))
 
 
-def equally_spaced(levels: list[float], values: np.ndarray) -> np.ndarray:
+def equally_spaced(levels: Sequence[float], values: np.ndarray) -> np.ndarray:
     """Empirical quantiles of the last axis, taken as equally likely samples (numpy's "linear")."""
     ordered = np.sort(values, axis=-1)
     out = np.empty((*values.shape[:-1], len(levels)), FLOAT)
@@ -51,7 +53,7 @@ def equally_spaced(levels: list[float], values: np.ndarray) -> np.ndarray:
     return out
 
 
-def masses(levels: list[float]) -> np.ndarray:
+def masses(levels: Sequence[float]) -> np.ndarray:
     """The share of probability nearest to each level: half the distance of its neighbours."""
     edges = np.concatenate([[0], levels, [1]]).astype(FLOAT)
     mass = (edges[2:] - edges[:-2]) / 2
@@ -59,7 +61,7 @@ def masses(levels: list[float]) -> np.ndarray:
 
 
 def of_weighted_samples(
-    levels: list[float], weights: np.ndarray, samples: np.ndarray
+    levels: Sequence[float], weights: np.ndarray, samples: np.ndarray
 ) -> np.ndarray:
     """Quantiles at `levels` of samples (last axis) that carry the given weights."""
     weights = (weights / weights.sum()).astype(FLOAT)
