@@ -52,6 +52,7 @@ class FakeHub:
         self.corrupt = {}  # path -> how many bodies still come with wrong bytes of the right size
         self.statuses = []  # (path part, status, headers): answered once each instead
         self.pace = None  # (bytes, event): after so many bytes of a large body wait for the event
+        self.drips = 0  # how many large bodies still come 8 bytes at a time, ten times a second
         self.etag_suffix = ""  # changes the ETag of what is sent
         self.token = None  # what Authorization must be
         self.gated = False
@@ -231,8 +232,13 @@ class FakeHub:
         if request.command == "HEAD":
             return
         stop = len(body) if cut is None else min(cut, len(body))
-        for at in range(0, stop, 65536):
-            piece = body[at : min(at + 65536, stop)]
+        drip = self.drips > 0 and self.large(name)
+        self.drips -= drip
+        step = 8 if drip else 65536
+        for at in range(0, stop, step):
+            piece = body[at : min(at + step, stop)]
+            if drip:
+                threading.Event().wait(0.1)
             if self.pace is not None and self.large(name) and at >= self.pace[0]:
                 self.pace[1].wait(60)
             request.connection.sendall(piece)

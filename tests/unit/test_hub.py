@@ -11,7 +11,7 @@ import time
 import pytest
 from fake_hub import FakeHub, sha256
 
-from tollama.core import errors
+from tollama.core import errors, protocol
 from tollama.models import hub as hub_module
 from tollama.models.hub import PullSpec, check_head, pull, read_file, verify
 
@@ -381,6 +381,14 @@ def test_line_that_stalls_is_dropped_and_continued(hub, tmp_path):
     assert len(bodies) > 1 and sum(sum(r.sent) for r in bodies) == len(WEIGHTS)
 
 
+def test_line_that_drips_is_dropped_and_continued(hub, tmp_path):
+    hub.drips = 1
+    fetch(hub, tmp_path / "s", stall_timeout=1.0)
+    _, second = (r for r in hub.bodies("model.safetensors") if r.sent)
+    assert 0 < second.start < 200
+    assert (tmp_path / "s" / "model.safetensors").read_bytes() == WEIGHTS
+
+
 def test_hub_that_gives_nothing_is_given_up(hub, tmp_path):
     hub.pace = (0, threading.Event())
     with pytest.raises(errors.HubUnreachable, match=r"no answer for 0.3 s"):
@@ -397,12 +405,17 @@ def test_limit_rate_slows_a_pull(hub, tmp_path):
 # -- the child ------------------------------------------------------------------------------
 
 
-def test_child_ends_when_its_parent_goes(hub):
+def test_child_ends_when_its_parent_goes(hub, tmp_path):
+    hub.pace = (0, threading.Event())
+    params = {**spec(hub, tmp_path / "s")._asdict()}
     child = hub_module._start()
-    assert child.stdin is not None
-    child.stdin.write(b'{"id":"1","method":"head","params":{}}\n'[:10])
+    child.stdin.write(protocol.encode({"id": "1", "method": "pull", "params": params}))
+    child.stdin.flush()
+    wait_for(lambda: hub.bodies("model.safetensors"))
+    assert child.poll() is None
     child.stdin.close()
-    assert child.wait(20) is not None
+    child.wait(20)
+    hub.pace[1].set()
     child.stdout.close()
     child.stderr.close()
 
