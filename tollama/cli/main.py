@@ -46,6 +46,18 @@ COMMANDS = (
         "Start the daemon",
         ("tollama serve", "tollama serve --port 0", "TOLLAMA_HOST=0.0.0.0:11435 tollama serve"),
     ),
+    Command(
+        "backtest",
+        "evaluate",
+        "Compare models on rolling origins of your data",
+        ("tollama backtest sales.csv --models auto,theta,seasonal-naive --horizon 12 --windows 5",),
+    ),
+    Command(
+        "anomalies",
+        "evaluate",
+        "Find values that do not fit their forecast",
+        ("tollama anomalies load.csv --level 99", "tollama anomalies load.csv --detection-size 48"),
+    ),
     Command("list", "models", "List models", ("tollama list", "tollama list --format json")),
     Command(
         "show", "models", "Show a model", ("tollama show auto", "tollama show auto --modelfile")

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from tollama import __version__
 from tollama.core import config, redact
 from tollama.core.errors import TollamaError
+from tollama.daemon.access import Access
 from tollama.daemon.http import Server
 from tollama.daemon.http_message import Limits
 from tollama.daemon.routes import Router
@@ -107,7 +108,8 @@ def run(*, host: str | None, port: int | None, log_level: str | None, out: TextI
 
 def make_server(service: Service, address: tuple[str, int], log: Log) -> Server:
     """The HTTP front over a service, listening but not yet serving."""
-    router = Router(service)
+    access = Access(service.setting("TOLLAMA_API_KEYS"), service.home)
+    router = Router(service, access)
     limits = Limits(
         max_connections=service.setting("TOLLAMA_MAX_CONNECTIONS"),
         max_body=service.setting("TOLLAMA_MAX_BODY"),
@@ -125,7 +127,7 @@ def make_server(service: Service, address: tuple[str, int], log: Log) -> Server:
     bound_host, bound_port = server.address[:2]
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host
     service.host_binding = f"{shown}:{bound_port}"
-    if not _loopback(bound_host) and not service.setting("TOLLAMA_API_KEYS"):
+    if not _loopback(bound_host) and not access.required:
         log.message(
             f"listening on {service.host_binding} without API keys: callers that are not on "
             "loopback may read and forecast, not pull, delete, copy or import (set TOLLAMA_API_KEYS)",

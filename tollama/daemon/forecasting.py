@@ -62,8 +62,8 @@ class Running:
     ) -> None:
         self.request = request
         self.loading = call.loading
-        self._call = call
-        self._spans = spans
+        self.call = call
+        self.spans = spans
         self._runner = runner
         self._gone = gone
         self._parts: list[Part | None] = [None] * len(spans)
@@ -71,17 +71,17 @@ class Running:
     def parts(self) -> Iterator[Part]:
         """Each slice's answer as it is ready; raises the first failure and gives up the rest."""
         try:
-            for index, result in results(self._call, self._gone):
+            for index, result in results(self.call, self._gone):
                 if isinstance(result, TollamaError):
                     raise result
-                first, last = self._spans[index]
+                first, last = self.spans[index]
                 value = answer.loads(result)
                 answer.check(value, self.request, first, last, runner=self._runner)
                 part = Part(first, result, value)
                 self._parts[index] = part
                 yield part
         finally:
-            self._call.cancel()
+            self.call.cancel()
 
     def forecasts(self) -> Iterator[dict[str, Any]]:
         """Each series' forecast as it is ready."""
@@ -102,11 +102,11 @@ class Running:
             if len(parts) == 1
             else answer.join(self.request.model, [part.value for part in parts])
         )
-        return Answer(body, self._call.queue_ms, self._call.run_ms)
+        return Answer(body, self.call.queue_ms, self.call.run_ms)
 
     def cancel(self) -> None:
         """Give up what has not been answered."""
-        self._call.cancel()
+        self.call.cancel()
 
 
 def results(call: Call, gone: Callable[[], bool]) -> Iterator[tuple[int, bytes | TollamaError]]:
@@ -141,11 +141,29 @@ class Forecasting:
         self._timeout = timeout
         self._replicas = replicas
 
-    def start(
-        self, raw: bytes, *, request_id: str, gone: Callable[[], bool], method: str = "forecast"
-    ) -> Running:
+    def start(self, raw: bytes, *, request_id: str, gone: Callable[[], bool]) -> Running:
         """Check a body and hand it to the scheduler; raises InvalidRequest before ModelNotFound."""
+        return self._start(splice.split(raw), request_id, gone, "forecast")
+
+    def embed(self, raw: bytes, *, request_id: str, gone: Callable[[], bool]) -> bytes:
+        """The embeddings of a body's series; raises Unsupported for a model that makes none."""
         body = splice.split(raw)
+        if isinstance(body.value, dict) and "horizon" in body.value:
+            raise InvalidRequest.of([(("horizon",), "unknown field, embeddings have no horizon")])
+        running = self._start(body, request_id, gone, "embed")
+        parts: list[dict[str, Any]] = [{} for _ in running.spans]
+        for index, result in results(running.call, gone):
+            if isinstance(result, TollamaError):
+                raise result
+            parts[index] = answer.loads(result)
+        joined = dict(parts[0])
+        for one in parts[1:]:
+            joined["embeddings"] = [*joined.get("embeddings", ()), *one.get("embeddings", ())]
+        return protocol.dumps({**joined, "model": running.request.model})
+
+    def _start(
+        self, body: splice.Body, request_id: str, gone: Callable[[], bool], method: str
+    ) -> Running:
         model, missing = self._find(body.value)
         defaults = model.defaults if model else None
         value = body.value

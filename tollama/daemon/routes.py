@@ -17,7 +17,9 @@ from tollama.core.errors import (
     TollamaError,
     to_wire,
 )
-from tollama.daemon import wire
+from tollama.daemon import anomalies, wire
+from tollama.daemon import backtest as backtests
+from tollama.daemon.access import Access
 from tollama.daemon.http_message import Reply, Request
 from tollama.daemon.service import Service
 from tollama.models.pulls import PullRequest
@@ -112,15 +114,7 @@ def copy(service: Service, request: Request) -> Reply:
 
 def pull(service: Service, request: Request) -> Reply:
     body = PullRequest.parse(splice.parse(request.body))
-    if "endpoint" in body.given and not (request.is_loopback or _is_admin(request)):
-        raise InvalidRequest.of(
-            [(("endpoint",), "may be given from loopback or with the admin scope only")]
-        )
     return _pulled(service, body)
-
-
-def _is_admin(request: Request) -> bool:
-    return "admin" in getattr(request, "scopes", ())
 
 
 def _pulled(service: Service, body: PullRequest) -> Reply:
@@ -214,6 +208,35 @@ def forecast_bulk(service: Service, request: Request) -> Reply:
     return Reply(content_type=NDJSON, stream=stream)
 
 
+def backtest(service: Service, request: Request) -> Reply:
+    body = backtests.parse(request.body)
+    run = backtests.Backtest(
+        service.forecasting, body, request_id=request.id, gone=request.disconnected
+    ).run()
+    if body.stream:
+        return ndjson({"done": True, **event} if "response" in event else event for event in run)
+    last: dict[str, Any] = {}
+    for event in run:
+        last = event
+    return dump(last["response"])
+
+
+def find_anomalies(service: Service, request: Request) -> Reply:
+    body, series = anomalies.parse(request.body)
+    return dump(
+        anomalies.run(
+            service.forecasting, body, series, request_id=request.id, gone=request.disconnected
+        )
+    )
+
+
+def embed(service: Service, request: Request) -> Reply:
+    running = service.forecasting.embed(
+        request.body, request_id=request.id, gone=request.disconnected
+    )
+    return Reply(body=running)
+
+
 def openapi(service: Service, request: Request) -> Reply:
     from tollama import __version__
     from tollama.daemon.openapi import document
@@ -222,11 +245,11 @@ def openapi(service: Service, request: Request) -> Reply:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/", root, "That the daemon runs, or its page"),
-    Route("GET", "/api/version", version, "Version of the daemon", answer=wire.Version),
-    Route("GET", "/v1/health", alive, "Health", answer=wire.Status),
-    Route("GET", "/health/live", alive, "Whether the process answers", answer=wire.Status),
-    Route("GET", "/health/ready", ready, "Whether requests would be served", answer=wire.Status),
+    Route("GET", "/", root, "That the daemon runs, or its page", "open"),
+    Route("GET", "/api/version", version, "Version of the daemon", "open", answer=wire.Version),
+    Route("GET", "/v1/health", alive, "Health", "open", answer=wire.Status),
+    Route("GET", "/health/live", alive, "Whether the process answers", "open", answer=wire.Status),
+    Route("GET", "/health/ready", ready, "Whether requests would be served", "open", answer=wire.Status),
     Route("GET", "/api/tags", tags, "Installed and built-in models"),
     Route("GET", "/api/ps", ps, "Loaded models"),
     Route("GET", "/api/info", info, "Diagnostics"),
@@ -245,6 +268,15 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/v1/forecast", forecast_v1, "Forecast, always one answer", "forecast",
         schemas.ForecastRequest, wire.ForecastAnswer,
     ),
+    Route(
+        "POST", "/api/backtest", backtest, "Compare models on rolling origins", "forecast",
+        backtests.BacktestBody,
+    ),
+    Route(
+        "POST", "/api/anomalies", find_anomalies, "Values outside their forecast", "forecast",
+        anomalies.AnomaliesBody,
+    ),
+    Route("POST", "/api/embed", embed, "Embeddings of series", "forecast", wire.EmbedBody),
     Route("GET", "/v1/models", models, "Available and installed models"),
     Route(
         "POST", "/v1/models/pull", pull_model, "Download a model", "admin", wire.LicensedPullBody
@@ -260,13 +292,17 @@ class Resolved(NamedTuple):
     stream_body: bool
     encodings: tuple[str, ...]
     max_body: int | None
-    scope: str
 
 
 class Router:
     """Finds the route of a request; built once from the table."""
 
-    def __init__(self, service: Service, routes: tuple[Route, ...] = ROUTES) -> None:
+    def __init__(
+        self,
+        service: Service,
+        access: Access | None = None,
+        routes: tuple[Route, ...] = ROUTES,
+    ) -> None:
         self._exact: dict[str, dict[str, Resolved]] = {}
         self._prefixes: list[tuple[str, dict[str, Resolved]]] = []
         prefixes: dict[str, dict[str, Resolved]] = {}
@@ -276,11 +312,10 @@ class Router:
                 prefixes.setdefault(head, {}) if brace else self._exact.setdefault(route.path, {})
             )
             table[route.method] = Resolved(
-                _bind(route.handle, service),
+                _bind(route, service, access),
                 route.stream_body,
                 route.encodings,
                 route.max_body,
-                route.scope,
             )
         self._prefixes = sorted(prefixes.items(), key=lambda item: -len(item[0]))
 
@@ -308,8 +343,16 @@ class Router:
         return found
 
 
-def _bind(handle: Handler, service: Service) -> Callable[[Request], Reply]:
-    return lambda request: handle(service, request)
+def _bind(route: Route, service: Service, access: Access | None) -> Callable[[Request], Reply]:
+    handle, scope = route.handle, route.scope
+    if access is None:
+        return lambda request: handle(service, request)
+
+    def checked(request: Request) -> Reply:
+        access.check(request, scope)
+        return handle(service, request)
+
+    return checked
 
 
 def error_line(error: TollamaError) -> bytes:

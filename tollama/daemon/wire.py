@@ -77,6 +77,17 @@ class LicensedPullBody:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedBody:
+    """What POST /api/embed takes."""
+
+    model: str = part(names.reader, "name of a model that can make embeddings")
+    series: list[Any] = part(fields.json_list, "the histories, as for a forecast")
+    options: dict[str, Any] | None = part(fields.json_object, "options of the model", None)
+    keep_alive: Any = part(durations.keep_alive, "how long the model stays loaded", None)
+    timeout: float | None = part(fields.positive, "seconds to wait", None)
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """The daemon's version."""
 
