@@ -215,7 +215,7 @@ class NumpyRunner(Runner):
 def _predicted(model: Forecaster, tasks: list[Task], jointly: bool) -> list[Outcome]:
     """The answer to each task, or why there is none; halves a batch that memory cannot hold."""
     try:
-        found = model.predict_batch(tasks, jointly=jointly)
+        found = model.compute(tasks, jointly=jointly)
     except MemoryError:
         if len(tasks) == 1 or jointly:
             reason = OutOfMemory(

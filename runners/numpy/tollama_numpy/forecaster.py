@@ -102,7 +102,7 @@ class Forecaster:
 
         def compute(indices: list[int]) -> tuple[list[int], list[np.ndarray]]:
             batch = [tasks[index] for index in indices]
-            return indices, self.predict_batch(batch, jointly=cross_learning)
+            return indices, self.compute(batch, jointly=cross_learning)
 
         for indices, found in threads.run(compute, plan, workers):
             for index, answer in zip(indices, found, strict=True):
@@ -120,10 +120,16 @@ class Forecaster:
         tasks = self.tasks([{"target": target} for target in targets], 1, context_length)
         found: list[Embedding | None] = [None] * len(tasks)
         for indices in self.plan(tasks, rows=batch_size):
-            answers = self.embed_batch([tasks[index] for index in indices])
+            with np.errstate(all="ignore"):
+                answers = self.embed_batch([tasks[index] for index in indices])
             for index, answer in zip(indices, answers, strict=True):
                 found[index] = answer
         return found
+
+    def compute(self, tasks: Sequence[Task], *, jointly: bool = False) -> list[np.ndarray]:
+        """`predict_batch`; what overflows becomes an infinity and not a warning."""
+        with np.errstate(all="ignore"):
+            return self.predict_batch(tasks, jointly=jointly)
 
     def tasks(
         self, inputs: Sequence[Input], horizon: int, context_length: int | None = None
