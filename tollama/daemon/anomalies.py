@@ -9,7 +9,7 @@ Not covered: which model suits (backtest.py), and flags for values that are miss
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from tollama.core import answer, calendar, fields, names, protocol, schemas, spl
 from tollama.core.errors import InvalidRequest
 from tollama.core.schemas import Series
 from tollama.daemon import backtest
-from tollama.daemon.forecasting import Forecasting
+from tollama.daemon.forecasting import Client, Forecasting
 from tollama.daemon.wire import part, read
 
 MAX_BLOCKS = 50
@@ -84,7 +84,7 @@ def run(
     series: list[Series],
     *,
     request_id: str,
-    gone: Callable[[], bool],
+    client: Client,
 ) -> dict[str, Any]:
     """Every series with its bounds, flags and scores."""
     low, high = (1 - body.level) / 2, (1 + body.level) / 2
@@ -99,7 +99,7 @@ def run(
         # A window of blocks in flight: the scheduler batches them, memory stays bounded.
         for batch in _batches(spans, 16):
             running = [
-                _start(forecasting, body, one, span, (low, high), request_id, gone)
+                _start(forecasting, body, one, span, (low, high), request_id, client)
                 for span in batch
             ]
             try:
@@ -148,7 +148,7 @@ def _start(
     span: tuple[int, int],
     levels: tuple[float, float],
     request_id: str,
-    gone: Callable[[], bool],
+    client: Client,
 ) -> Any:
     first, last = span
     seen = backtest.cut(series, first, last - first)
@@ -163,7 +163,7 @@ def _start(
         request["options"] = body.options
     if body.timeout:
         request["timeout"] = body.timeout
-    return forecasting.start(protocol.dumps(request), request_id=request_id, gone=gone)
+    return forecasting.start(protocol.dumps(request), request_id=request_id, client=client)
 
 
 def _judge(

@@ -10,14 +10,14 @@ Not covered: anomalies (anomalies.py), printing (cli/evaluate.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tollama.core import answer, fields, metrics, names, protocol, schemas, splice
 from tollama.core.errors import InvalidRequest
 from tollama.core.schemas import Series
-from tollama.daemon.forecasting import Forecasting
+from tollama.daemon.forecasting import Client, Forecasting
 from tollama.daemon.wire import part, read
 
 BASELINE = "seasonal-naive"
@@ -144,12 +144,12 @@ class Backtest:
         body: BacktestBody,
         *,
         request_id: str,
-        gone: Callable[[], bool],
+        client: Client,
     ) -> None:
         self.forecasting = forecasting
         self.body = body
         self.request_id = request_id
-        self.gone = gone
+        self.client = client
         self.stride = body.stride or body.horizon
         self.metrics = list(body.metrics or DEFAULT_METRICS)
         self.quantiles = sorted(body.quantiles) if body.quantiles else list(DEFAULT_QUANTILES)
@@ -211,7 +211,7 @@ class Backtest:
         if self.body.timeout:
             request["timeout"] = self.body.timeout
         return self.forecasting.start(
-            protocol.dumps(request), request_id=self.request_id, gone=self.gone
+            protocol.dumps(request), request_id=self.request_id, client=self.client
         )
 
     def _answer(

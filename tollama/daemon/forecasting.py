@@ -13,7 +13,8 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
 
 from tollama.core import answer, protocol, splice
 from tollama.core.errors import (
@@ -31,6 +32,16 @@ from tollama.daemon.scheduler import Call, Job, Launch, Scheduler
 # How often a waiting request looks whether its client is still there.
 LOOK_S = 0.25
 BATCHABLE = "forecast"
+
+
+class Client(Protocol):
+    """Who waits for a forecast; an HTTP request is one."""
+
+    def disconnected(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def blocking(self) -> AbstractContextManager[None]:
+        """A `with` block in which this thread waits and lets others work."""
 
 
 class Answer(NamedTuple):
@@ -58,20 +69,20 @@ class Running:
         call: Call,
         spans: list[tuple[int, int]],
         runner: str,
-        gone: Callable[[], bool],
+        client: Client,
     ) -> None:
         self.request = request
         self.loading = call.loading
         self.call = call
         self.spans = spans
         self._runner = runner
-        self._gone = gone
+        self._client = client
         self._parts: list[Part | None] = [None] * len(spans)
 
     def parts(self) -> Iterator[Part]:
         """Each slice's answer as it is ready; raises the first failure and gives up the rest."""
         try:
-            for index, result in results(self.call, self._gone):
+            for index, result in results(self.call, self._client):
                 if isinstance(result, TollamaError):
                     raise result
                 first, last = self.spans[index]
@@ -109,16 +120,17 @@ class Running:
         self.call.cancel()
 
 
-def results(call: Call, gone: Callable[[], bool]) -> Iterator[tuple[int, bytes | TollamaError]]:
+def results(call: Call, client: Client) -> Iterator[tuple[int, bytes | TollamaError]]:
     """A call's results as they come; cancels it when the client has gone."""
-    for_ever = iter(call)
-    while True:
-        while not call.wait(LOOK_S):
-            if gone():
-                call.cancel()
-                raise Cancelled("the client closed the connection")
+    while not call.done:
+        if not call.wait(0):
+            with client.blocking():
+                while not call.wait(LOOK_S):
+                    if client.disconnected():
+                        call.cancel()
+                        raise Cancelled("the client closed the connection")
         try:
-            yield next(for_ever)
+            yield next(call)
         except StopIteration:
             return
 
@@ -141,18 +153,18 @@ class Forecasting:
         self._timeout = timeout
         self._replicas = replicas
 
-    def start(self, raw: bytes, *, request_id: str, gone: Callable[[], bool]) -> Running:
+    def start(self, raw: bytes, *, request_id: str, client: Client) -> Running:
         """Check a body and hand it to the scheduler; raises InvalidRequest before ModelNotFound."""
-        return self._start(splice.split(raw), request_id, gone, "forecast")
+        return self._start(splice.split(raw), request_id, client, "forecast")
 
-    def embed(self, raw: bytes, *, request_id: str, gone: Callable[[], bool]) -> bytes:
+    def embed(self, raw: bytes, *, request_id: str, client: Client) -> bytes:
         """The embeddings of a body's series; raises Unsupported for a model that makes none."""
         body = splice.split(raw)
         if isinstance(body.value, dict) and "horizon" in body.value:
             raise InvalidRequest.of([(("horizon",), "unknown field, embeddings have no horizon")])
-        running = self._start(body, request_id, gone, "embed")
+        running = self._start(body, request_id, client, "embed")
         parts: list[dict[str, Any]] = [{} for _ in running.spans]
-        for index, result in results(running.call, gone):
+        for index, result in results(running.call, client):
             if isinstance(result, TollamaError):
                 raise result
             parts[index] = answer.loads(result)
@@ -162,7 +174,7 @@ class Forecasting:
         return protocol.dumps({**joined, "model": running.request.model})
 
     def _start(
-        self, body: splice.Body, request_id: str, gone: Callable[[], bool], method: str
+        self, body: splice.Body, request_id: str, client: Client, method: str
     ) -> Running:
         model, missing = self._find(body.value)
         defaults = model.defaults if model else None
@@ -191,7 +203,7 @@ class Forecasting:
             for first, last in spans
         ]
         call = self._scheduler.submit(launch, jobs, keep_alive=request.keep_alive)
-        return Running(request, call, spans, launch.family, gone)
+        return Running(request, call, spans, launch.family, client)
 
     def _find(self, value: Any) -> tuple[Model | None, ModelNotFound | None]:
         """The model that a body names, or why there is none: a bad body is said first."""
@@ -251,7 +263,7 @@ class Forecasting:
     # Bulk
 
     def bulk(
-        self, lines: Iterator[bytes], *, request_id: str, gone: Callable[[], bool]
+        self, lines: Iterator[bytes], *, request_id: str, client: Client
     ) -> Iterator[bytes]:
         """NDJSON in, NDJSON out: the first line is the request without series, then one a line.
 
@@ -274,7 +286,7 @@ class Forecasting:
         if model is None:
             raise missing or ModelNotFound(f"model '{request.model}' is not installed")
         launch = self._launch(model, request.options.get("family"))
-        return _Bulk(self, launch, request, head, defaults, request_id, gone).run(lines)
+        return _Bulk(self, launch, request, head, defaults, request_id, client).run(lines)
 
 
 class _Bulk:
@@ -288,14 +300,14 @@ class _Bulk:
         head: dict[str, Any],
         defaults: dict[str, Any] | None,
         request_id: str,
-        gone: Callable[[], bool],
+        client: Client,
     ) -> None:
         self.forecasting = forecasting
         self.launch = launch
         self.request = request
         self.defaults = defaults
         self.request_id = request_id
-        self.gone = gone
+        self.client = client
         plain = {k: v for k, v in head.items() if k not in ("series", "stream", "timeout")}
         self.prefix = protocol.dumps(plain)[:-1] + b',"series":['
         replicas = forecasting._replicas if launch.replicas else 1
@@ -399,9 +411,7 @@ class _Bulk:
         if call is None:
             yield from texts
             return
-        result: bytes | TollamaError = BadForecast("the runner gave no answer")
-        for _, result in results(call, self.gone):
-            pass
+        [(_, result)] = results(call, self.client)
         if isinstance(result, TollamaError):
             if len(series) > 1:
                 # One of them is bad: each alone, so that the others have their answer.

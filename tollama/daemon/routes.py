@@ -167,7 +167,7 @@ def forecast(service: Service, request: Request) -> Reply:
     if (request.headers.get("content-type") or "").partition(";")[0].strip().lower() == NDJSON:
         return forecast_bulk(service, request)
     running = service.forecasting.start(
-        request.body, request_id=request.id, gone=request.disconnected
+        request.body, request_id=request.id, client=request
     )
     if running.request.stream is False:
         return _whole(running.answer())
@@ -176,7 +176,7 @@ def forecast(service: Service, request: Request) -> Reply:
 
 def forecast_v1(service: Service, request: Request) -> Reply:
     running = service.forecasting.start(
-        request.body, request_id=request.id, gone=request.disconnected
+        request.body, request_id=request.id, client=request
     )
     return _whole(running.answer())
 
@@ -204,14 +204,14 @@ def _lines(running: Any) -> Iterator[bytes]:
 
 def forecast_bulk(service: Service, request: Request) -> Reply:
     lines = request.lines(MAX_BULK_LINE)
-    stream = service.forecasting.bulk(lines, request_id=request.id, gone=request.disconnected)
+    stream = service.forecasting.bulk(lines, request_id=request.id, client=request)
     return Reply(content_type=NDJSON, stream=stream)
 
 
 def backtest(service: Service, request: Request) -> Reply:
     body = backtests.parse(request.body)
     run = backtests.Backtest(
-        service.forecasting, body, request_id=request.id, gone=request.disconnected
+        service.forecasting, body, request_id=request.id, client=request
     ).run()
     if body.stream:
         return ndjson({"done": True, **event} if "response" in event else event for event in run)
@@ -225,14 +225,14 @@ def find_anomalies(service: Service, request: Request) -> Reply:
     body, series = anomalies.parse(request.body)
     return dump(
         anomalies.run(
-            service.forecasting, body, series, request_id=request.id, gone=request.disconnected
+            service.forecasting, body, series, request_id=request.id, client=request
         )
     )
 
 
 def embed(service: Service, request: Request) -> Reply:
     running = service.forecasting.embed(
-        request.body, request_id=request.id, gone=request.disconnected
+        request.body, request_id=request.id, client=request
     )
     return Reply(body=running)
 
