@@ -221,10 +221,10 @@ class _Plot:
         owner = self.owner.get(place)
         if owner is not None:
             glyph = chr(0x2800 + self.dots[place]) if term.unicode else "*o"[owner == "mean"]
-            codes = [code(owner, term), "1" if owner == "mean" and term.colors else ""]
-            if part and term.colors and term.unicode:
-                band = _most(part)
-                codes.append(self.band_code(band, background=True) if band else "")
+            band = _most(part) if part and term.colors and term.unicode else 0
+            name = shade("mean on band", term) if band and owner == "mean" else owner
+            codes = [code(name, term), "1" if owner == "mean" and term.colors else ""]
+            codes.append(self.band_code(band, background=True) if band else "")
             return glyph, ";".join(filter(None, codes))
         if part:
             if not term.colors or not term.unicode:

@@ -70,9 +70,12 @@ def _colors(name: str, environ: Mapping[str, str]) -> int:
 # name: (truecolor, of 256, of 16), chosen to be read on light and on dark backgrounds.
 _PALETTE = {
     "history": None,
-    "mean": ((245, 124, 0), 208, 3),
-    "inner": ((79, 139, 208), 68, 4),
-    "outer": ((143, 184, 232), 110, 6),
+    "mean": ((240, 130, 20), 208, 3),
+    "mean on band": ((255, 226, 110), 228, 11),
+    "mean on band dark": ((255, 214, 90), 221, 11),
+    "mean on band light": ((168, 58, 0), 130, 1),
+    "inner": ((37, 99, 176), 25, 4),
+    "outer": ((120, 168, 222), 110, 6),
     "inner dark": ((41, 86, 148), 25, 4),
     "outer dark": ((30, 54, 94), 17, 6),
     "inner light": ((140, 187, 235), 111, 4),
@@ -84,7 +87,7 @@ _PALETTE = {
 
 
 def shade(name: str, term: Terminal) -> str:
-    """The palette's name for a band on this background."""
+    """The palette's name for a colour that depends on the background."""
     return name if term.dark is None else f"{name} {'dark' if term.dark else 'light'}"
 
 
