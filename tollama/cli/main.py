@@ -87,6 +87,18 @@ COMMANDS = (
             "tollama config unset pull.https_proxy",
         ),
     ),
+    Command(
+        "runtime",
+        "runtimes",
+        "Install, list, remove or download the packages of a runner family",
+        (
+            "tollama runtime install torch --cpu",
+            "tollama runtime install numpy --wheelhouse ./wheels",
+            "tollama runtime list",
+            "tollama runtime download numpy --python-version 3.11 -o wheels",
+            "tollama runtime remove torch",
+        ),
+    ),
     Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
     Command("version", "settings", "Show versions", ("tollama version",)),
 )

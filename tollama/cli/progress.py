@@ -233,6 +233,7 @@ class ForecastProgress:
         environ: Mapping[str, str],
         *,
         total: int | None,
+        unit: str = "series",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream = stream
@@ -240,6 +241,7 @@ class ForecastProgress:
         self.term = terminal(stream, environ)
         self.clock = clock
         self.total = total
+        self.unit = unit
         self.bar: Bar | None = None
         self.done = 0
         self.waiting = False
@@ -248,7 +250,7 @@ class ForecastProgress:
         """Begin to count series, `done` of which were done before."""
         self.done = done
         self.bar = Bar(
-            self.stream, self.term, "forecasting", self.total, "series", clock=self.clock
+            self.stream, self.term, "forecasting", self.total, self.unit, clock=self.clock
         )
         self.bar.update(done)
 
