@@ -1,24 +1,25 @@
 """The HTTP front: `http.server` with threads, in the one form of it that holds under load.
 
-The standard library's ThreadingHTTPServer gives each connection a thread: 256 of them starve each other
-(p99 over a second), and a client that dribbles its bytes keeps one for ever. Server keeps the listening half of
-`http.server` and replaces the rest:
+The standard library's ThreadingHTTPServer gives each connection a thread: 256 of them starve each
+other (p99 over a second), and a client that dribbles its bytes keeps one for ever. Server keeps
+the listening half of `http.server` and replaces the rest:
 
-    http_loop.py        one selector for all sockets, with total deadlines; idle connections cost no thread
-    http_workers.py     the threads: one runs the loop and cheap handlers, more exist while requests wait
-    http_connection.py  a connection: bytes in, bytes out, one write an answer
+    http_loop.py        one selector for all sockets, with total deadlines; idle connections cost
+    no thread http_workers.py     the threads: one runs the loop and cheap handlers, more exist
+    while requests wait http_connection.py  a connection: bytes in, bytes out, one write an answer
     http_parser.py      strict and lean parsing of heads and chunked bodies (pure functions, fuzzed)
     http_guard.py       Host, Origin, CORS
     http_exchange.py    from request to reply, and from exceptions to statuses
     http_stream.py      answers and bodies that flow
     http_message.py     Request, Reply, Limits
 
-Covered: HTTP/1.0 and 1.1, keep-alive, pipelining, HEAD, OPTIONS, Expect, chunked both ways, TLS, Unix sockets,
-IPv6, backpressure, drain. Not covered: HTTP/2, compression, ranges, files, API keys.
+Covered: HTTP/1.0 and 1.1, keep-alive, pipelining, HEAD, OPTIONS, Expect, chunked both ways, TLS,
+Unix sockets, IPv6, backpressure, drain. Not covered: HTTP/2, compression, ranges, files, API keys.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -45,9 +46,9 @@ _FDS = 512  # file descriptors for all but connections: runners' pipes, files, l
 class Server(HTTPServer):
     """An HTTP server: `resolve(method, path)` finds the route of a request, or raises.
 
-    It listens as soon as it is made and serves after `start` or `serve_forever`. `log` gets one record a
-    request; `error_reply` shapes errors (by default errors.to_wire as JSON); `unix_socket` is a path to
-    listen on, beside `host` or with host=None instead of it.
+    It listens as soon as it is made and serves after `start` or `serve_forever`. `log` gets one
+    record a request; `error_reply` shapes errors (by default errors.to_wire as JSON);
+    `unix_socket` is a path to listen on, beside `host` or with host=None instead of it.
     """
 
     allow_reuse_address = True
@@ -138,7 +139,7 @@ class Server(HTTPServer):
             self._on_ready(self)
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Serve until `drain` or `stop` has ended (called from elsewhere, or by a signal handler)."""
+        """Serve until `drain` or `stop`, called by another thread or by a signal, has ended."""
         self.start()
         self._ended.wait()
 
@@ -177,7 +178,7 @@ class Server(HTTPServer):
             _unlink(self._unix_path)
 
     def reserve(self, size: int) -> bool:
-        """Count `size` more bytes of bodies in flight (fewer when negative); False when over the limit."""
+        """Count so many more (or fewer) bytes of bodies in flight; False when over the limit."""
         with self._count_lock:
             if size > 0 and self._in_flight + size > self.limits.max_in_flight:
                 return False
@@ -197,7 +198,7 @@ class Server(HTTPServer):
         if count >= most and (self._ssl is not None or count >= most + _OVER):
             return None
         if self._ssl is not None and client != "unix":
-            # Not here: the handshake is done by the loop, piece by piece, within the head's deadline.
+            # The handshake is done later, piece by piece by the loop, within the head's deadline.
             sock = self._ssl.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         conn = Connection(self, sock, client, loopback)
         if count >= most:
@@ -229,10 +230,8 @@ def _listen_unix(path: str, backlog: int) -> socket.socket:
 
 
 def _unlink(path: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _raise_fd_limit(wanted: int) -> None:

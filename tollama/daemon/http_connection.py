@@ -6,7 +6,8 @@ The states, and what the loop waits for in each:
     BODY      the rest of its body
     RUNNING   nothing: a handler has the request (http_exchange.py), or streams (http_stream.py)
     FLUSH     room to send the rest of an answer
-    LINGER    the client's end of file, after an answer that came before the request was read: closing
+    LINGER    the client's end of file, after an answer that came before the request was read:
+    closing
               with bytes unread would reset the connection and lose the answer
     SHAKE     the TLS handshake
 
@@ -15,6 +16,7 @@ Not covered: what a request means and whether it is allowed.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import select
 import socket
@@ -288,10 +290,8 @@ class Connection(Parked):
 
     def say_continue(self) -> None:
         """Tell a client that waits for it to send the body."""
-        try:
+        with contextlib.suppress(OSError):  # a client that does not wait for ever sends it anyway
             self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        except OSError:
-            pass  # a client that does not wait for ever sends it anyway
 
     # Out.
 
@@ -374,10 +374,8 @@ class Connection(Parked):
     def close(self) -> None:
         """Close; the loop forgets it when it is settled."""
         if self.tls and not self.closed and self.state != SHAKE:
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 self.sock.unwrap()  # type: ignore[attr-defined]
-            except (OSError, ValueError):
-                pass
         self._release()
         self._forget()
         self._out = []

@@ -1,7 +1,7 @@
 """What is done with a request: may it be served, by which route, and what is answered.
 
-The one place in the daemon where errors are caught: a TollamaError becomes its status, anything else a
-500 without a word of what it was (that goes to the log).
+The one place in the daemon where errors are caught: a TollamaError becomes its status, anything
+else a 500 without a word of what it was (that goes to the log).
 
 Not covered: bytes and sockets (http_connection.py), answers that stream (http_stream.py).
 """
@@ -39,8 +39,9 @@ NDJSON = (
 class Route(Protocol):
     """What `resolve(method, path)` gives.
 
-    With `stream_body` an NDJSON body is not read in advance: the handler iterates `request.lines()`.
-    `encodings` are the Content-Encodings that the handler decodes; `max_body` replaces the limit.
+    With `stream_body` an NDJSON body is not read in advance: the handler iterates
+    `request.lines()`. `encodings` are the Content-Encodings that the handler decodes; `max_body`
+    replaces the limit.
     """
 
     @property

@@ -1,8 +1,8 @@
 """Who may ask: the Host header, the Origin header, and what a browser is told about it (CORS).
 
-A page on any site can make the visitor's browser send requests to a daemon on loopback. The Host check
-stops DNS rebinding (a name of the attacker that resolves to 127.0.0.1), the Origin check stops pages
-that call the daemon by its address.
+A page on any site can make the visitor's browser send requests to a daemon on loopback. The Host
+check stops DNS rebinding (a name of the attacker that resolves to 127.0.0.1), the Origin check
+stops pages that call the daemon by its address.
 
 Not covered: API keys and scopes.
 """
@@ -74,7 +74,7 @@ class Guard:
         origin = dict.get(headers, "origin")
         if origin is not None and not self._origin_allowed(origin.lower(), (host or "").lower()):
             raise Forbidden(
-                f"origin {shown(origin)} is not allowed; add it to TOLLAMA_ORIGINS to allow it"
+                f"origin {shown(origin)} is not allowed here; add it to TOLLAMA_ORIGINS"
             )
         return origin
 
@@ -91,7 +91,7 @@ class Guard:
         name = _bare(match["name"])
         if not (self._any_host or is_ip(name) or self._is_ours(name)):
             raise Forbidden(
-                f"host {shown(host)} is not this machine; add it to TOLLAMA_ALLOWED_HOSTS to allow it"
+                f"host {shown(host)} is not this machine's; add it to TOLLAMA_ALLOWED_HOSTS"
             )
         if len(self._good_hosts) < _KNOWN:
             self._good_hosts.add(host)

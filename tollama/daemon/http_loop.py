@@ -1,13 +1,15 @@
-"""The event loop of the HTTP front: accepts, watches sockets and deadlines, hands out what is ready.
+"""The event loop of the HTTP front: it accepts, watches sockets and deadlines, runs what is ready.
 
-One thread runs it at a time (http_workers.py). It parks every connection that has nothing to say, and
-is the only one that touches the selector: a thread that is done with a connection puts it on `_chores`.
+One thread runs it at a time (http_workers.py). It parks every connection that has nothing to say,
+and is the only one that touches the selector: a thread that is done with a connection puts it on
+`_chores`.
 
 Not covered: what a connection does with its bytes (http_connection.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
@@ -113,10 +115,8 @@ class Loop:
         self.crew.stop()
         self._poke()
         for parked in list(self.connections):
-            try:
+            with contextlib.suppress(OSError):  # gone already
                 parked.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # gone already
         if not self.crew.ended.wait(timeout):
             return  # a handler is stuck: its thread still uses these
         self.drained.set()
@@ -147,7 +147,7 @@ class Loop:
         try:
             os.write(self._waker, b"!")
         except BlockingIOError:  # it has not even read the last ones
-            pass
+            return
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
@@ -213,18 +213,16 @@ class Loop:
             self._ready.append(parked)
 
     def _mute(self, parked: Parked) -> None:
-        """Bytes (or the end) for a connection whose request is running: look again when it is done."""
+        """Bytes (or the end) while a request is running: look again when it is done."""
         with self._lock:
             if parked.busy and parked.mask:
                 self._selector.unregister(parked.sock)
                 parked.mask = 0
 
     def _drink(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             while os.read(self._woken, 4096):
-                pass
-        except BlockingIOError:
-            pass
+                continue
 
     def _welcome(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS):

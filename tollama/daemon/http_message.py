@@ -1,7 +1,7 @@
-"""What a handler gets and gives: Request, Reply, the numbers that bound both, and the bytes of a reply.
+"""What a handler gets and gives: Request and Reply, the numbers that bound both, a reply's bytes.
 
-Not covered: sockets. A Request reaches back to its connection only to ask whether the client is still
-there, to read a streamed body, and to say that its thread is about to wait.
+Not covered: sockets. A Request reaches back to its connection only to ask whether the client is
+still there, to read a streamed body, and to say that its thread is about to wait.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Request:
         return dict(pairs)
 
     def disconnected(self) -> bool:
-        """Whether the client has gone away. Cheap; a request that it has pipelined does not count."""
+        """Whether the client has gone away (one system call). A pipelined request is not that."""
         return self._line.gone()
 
     def lines(self, max_line: int) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
 """Bodies that flow: answers sent item by item, requests read line by line, or both at once.
 
-The thread that runs the handler does the waiting here, outside the loop. While an answer waits for room
-and the client is still sending, what arrives is put aside: most clients read nothing before they
-have sent all, and would wait for us while we wait for them.
+The thread that runs the handler does the waiting here, outside the loop. While an answer waits for
+room and the client is still sending, what arrives is put aside: most clients read nothing before
+they have sent all, and would wait for us while we wait for them.
 
 Not covered: requests and answers that are whole.
 """
@@ -257,7 +257,7 @@ class BodyReader:
         if self._spool is None:
             import tempfile
 
-            self._spool = tempfile.TemporaryFile(prefix="tollama-")
+            self._spool = tempfile.TemporaryFile(prefix="tollama-")  # noqa: SIM115
             self._read_at = 0
         self._spool.seek(0, 2)
         self._spool.write(piece)

@@ -1,10 +1,10 @@
 """The threads of the HTTP front: one leads, the others wait or follow.
 
-The leader runs the event loop **and** the handlers, in one thread, so a cheap request costs no switch
-between threads. A handler that is about to wait (for a model) says so, and another thread takes the
-lead before it does. A handler that says nothing and computes for long is noticed by the lookout, which
-gives the lead away for it. So a thread exists for each request that waits, and runs Python for about
-one: that is what keeps 256 connections from queueing for the interpreter's lock.
+The leader runs the event loop **and** the handlers, in one thread, so a cheap request costs no
+switch between threads. A handler that is about to wait (for a model) says so, and another thread
+takes the lead before it does. A handler that says nothing and computes for long is noticed by the
+lookout, which gives the lead away for it. So a thread exists for each request that waits, and runs
+Python for about one: that is what keeps 256 connections from queueing for the interpreter's lock.
 
 Not covered: what a turn of the loop does (http_loop.py).
 """
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from tollama.core.errors import QueueFull
 
 STACK = 4 * 1024 * 1024
-"""Bytes reserved (not used) for a thread's stack. CPython 3.13 overruns 1 MiB on `[[[[...` in json, and
-musl and macOS give threads less than that by default."""
+"""Bytes reserved (not used) for a thread's stack. CPython 3.13 overruns 1 MiB on `[[[[...` in json,
+and musl and macOS give threads less than that by default."""
 
 _SPARE = 4  # threads over those that wait: the leader, the next one, and handlers that only compute
 _QUIET = 50  # checks without a turn after which the lookout sleeps until it is woken
@@ -40,8 +40,8 @@ class _Worker:
 class Crew:
     """A pool of threads that take turns at leading a loop.
 
-    `turn` is one round of the loop: it brackets work that may take long with `busy()` and `rested()`.
-    At most `limit` threads wait in `waiting()` at once.
+    `turn` is one round of the loop: it brackets work that may take long with `busy()` and
+    `rested()`. At most `limit` threads wait in `waiting()` at once.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Crew:
 
     def leave(self) -> None:
         """Give up the lead, if the thread has it; see `waiting`."""
-        worker = getattr(self._here, "worker", None)
+        worker: _Worker | None = getattr(self._here, "worker", None)
         if worker is None:
             return
         worker.nested += 1
@@ -115,7 +115,7 @@ class Crew:
             with self._lock:
                 if self._waiting >= self._limit:
                     raise QueueFull(f"{self._limit} requests are waiting already", retry_after=1)
-                if worker is self._leader:
+                if self._leader is worker:
                     self._lead_on()
                 self._waiting += 1
         except BaseException:
@@ -125,7 +125,7 @@ class Crew:
 
     def come_back(self) -> None:
         """End of a wait: queue up for the right to run Python."""
-        worker = getattr(self._here, "worker", None)
+        worker: _Worker | None = getattr(self._here, "worker", None)
         if worker is None:
             return
         worker.nested -= 1
@@ -137,7 +137,7 @@ class Crew:
 
     def step_out(self) -> None:
         """Let the next thread that has waited run."""
-        worker = self._here.worker
+        worker: _Worker = self._here.worker
         if worker.lane:
             worker.lane = False
             self._lane.release()
