@@ -3,10 +3,9 @@
     python runners/make_locks.py [--family NAME] PYTHON [PYTHON ...]
 
 Each PYTHON is an interpreter with pip; the family's requirements.txt is resolved for it, on this
-machine's platform, without installing anything. A lock is `runners/<family>/locks/<platform>-<tag>-<build>
-.txt`; its comments say what it was resolved for. Families with torch get two on Linux: `default`, the build
-that the package index serves (with CUDA), and `cpu`, the same versions with torch's CPU build and
-without CUDA's packages.
+machine's platform, without installing anything. A lock is locks/<platform>-<tag>-<build>.txt in the
+family's folder. Families with torch get two on Linux: `default`, the build that the package index
+serves (with CUDA), and `cpu`, the same versions with torch's CPU build and without CUDA's packages.
 
 Not covered: other platforms than the one this runs on.
 """

@@ -178,8 +178,8 @@ class Chronos2(Architecture):
 def _is_touchy(rows: np.ndarray) -> bool:
     """Whether a row is so flat that the order in which its mean is summed shows in the forecast.
 
-    The model subtracts a row's mean and divides by its deviation, at least 1e-5. Padding changes the
-    rounding of the mean, and for a nearly constant covariate that rounding is all that is left.
+    The model subtracts a row's mean and divides by its deviation, at least 1e-5. Padding changes
+    the rounding of the mean, and of a nearly constant covariate that rounding is all that is left.
     """
     seen = ~np.isnan(rows)
     count = np.maximum(seen.sum(axis=1), 1)
