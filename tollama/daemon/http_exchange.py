@@ -28,12 +28,7 @@ from tollama.daemon.http_parser import CHUNKED, Head, tokens
 if TYPE_CHECKING:
     from tollama.daemon.http_connection import Connection
 
-NDJSON = (
-    "application/x-ndjson",
-    "application/ndjson",
-    "application/jsonl",
-    "application/jsonlines",
-)
+NDJSON = "application/x-ndjson"
 
 
 class Route(Protocol):
@@ -92,7 +87,7 @@ def _check_body(conn: Connection, head: Head, length: int) -> None:
         raise BadHttp(f"header content-encoding: {shown(coding)} is not decoded here", status=415)
     if conn.origin is not None:
         kind = media_type(conn.request)
-        if kind != "application/json" and kind not in NDJSON:
+        if kind not in ("application/json", NDJSON):
             # What a page may send without asking first (a form) must not reach a handler.
             raise BadHttp(
                 "header content-type: a page must send application/json or application/x-ndjson, "
@@ -112,7 +107,7 @@ def media_type(request: Request | None) -> str:
 
 def streams_body(conn: Connection) -> bool:
     """Whether the handler reads the body itself."""
-    return conn.route is not None and conn.route.stream_body and media_type(conn.request) in NDJSON
+    return conn.route is not None and conn.route.stream_body and media_type(conn.request) == NDJSON
 
 
 def max_body(conn: Connection) -> int | None:
@@ -240,6 +235,8 @@ def log(conn: Connection) -> None:
         "ms": (now - conn.started) * 1000 if request is not None else 0.0,
         "client": conn.client,
     }
+    if request is not None:
+        record.update(request.facts)
     if conn.error is not None:
         record.update(conn.error)
     conn.status = 0

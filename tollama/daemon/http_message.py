@@ -78,6 +78,7 @@ class Request:
         "_query",
         "body",
         "client",
+        "facts",
         "headers",
         "id",
         "is_loopback",
@@ -103,6 +104,8 @@ class Request:
         self.body = b""
         self.id = request_id(dict.get(headers, "x-request-id"))
         self.client = client
+        # What the handler adds to the log's record: model, sizes, times; never values.
+        self.facts: dict[str, object] = {}
         self.is_loopback = is_loopback
         self._line = line
 

@@ -14,12 +14,11 @@ from tollama.core.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    TollamaError,
-    to_wire,
 )
 from tollama.daemon import anomalies, wire
 from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
+from tollama.daemon.forecasting import Answer, Running
 from tollama.daemon.http_message import Reply, Request
 from tollama.daemon.service import Service
 from tollama.models.pulls import PullRequest
@@ -166,22 +165,36 @@ def forecast(service: Service, request: Request) -> Reply:
     """One JSON answer, or NDJSON: progress lines and the answer on the last one."""
     if (request.headers.get("content-type") or "").partition(";")[0].strip().lower() == NDJSON:
         return forecast_bulk(service, request)
-    running = service.forecasting.start(
-        request.body, request_id=request.id, client=request
-    )
+    running = _started(service, request)
     if running.request.stream is False:
-        return _whole(running.answer())
-    return Reply(content_type=NDJSON, stream=_lines(running))
+        return _whole(request, running)
+    return Reply(content_type=NDJSON, stream=_lines(request, running))
 
 
 def forecast_v1(service: Service, request: Request) -> Reply:
-    running = service.forecasting.start(
-        request.body, request_id=request.id, client=request
+    return _whole(request, _started(service, request))
+
+
+def _started(service: Service, request: Request) -> Running:
+    running = service.forecasting.start(request.body, request_id=request.id, client=request)
+    asked = running.request
+    request.facts.update(
+        model=asked.model,
+        series=len(asked.series),
+        points=sum(one.length for one in asked.series),
+        horizon=asked.horizon,
     )
-    return _whole(running.answer())
+    return running
 
 
-def _whole(answer: Any) -> Reply:
+def _answered(request: Request, running: Running) -> Answer:
+    answer = running.answer()
+    request.facts.update(queue_ms=round(answer.queue_ms, 1), run_ms=round(answer.run_ms, 1))
+    return answer
+
+
+def _whole(request: Request, running: Running) -> Reply:
+    answer = _answered(request, running)
     headers = (
         ("X-Tollama-Queue-Ms", f"{answer.queue_ms:.1f}"),
         ("X-Tollama-Run-Ms", f"{answer.run_ms:.1f}"),
@@ -189,7 +202,7 @@ def _whole(answer: Any) -> Reply:
     return Reply(body=answer.body, headers=headers)
 
 
-def _lines(running: Any) -> Iterator[bytes]:
+def _lines(request: Request, running: Running) -> Iterator[bytes]:
     try:
         if running.loading:
             yield b'{"status":"loading model"}\n'
@@ -197,7 +210,7 @@ def _lines(running: Any) -> Iterator[bytes]:
         if running.request.options.get("stream_series"):
             for item in running.forecasts():
                 yield b'{"forecast":' + protocol.dumps(item) + b"}\n"
-        yield b'{"done":true,"response":' + running.answer().body + b"}\n"
+        yield b'{"done":true,"response":' + _answered(request, running).body + b"}\n"
     finally:
         running.cancel()
 
@@ -210,9 +223,7 @@ def forecast_bulk(service: Service, request: Request) -> Reply:
 
 def backtest(service: Service, request: Request) -> Reply:
     body = backtests.parse(request.body)
-    run = backtests.Backtest(
-        service.forecasting, body, request_id=request.id, client=request
-    ).run()
+    run = backtests.Backtest(service.forecasting, body, request_id=request.id, client=request).run()
     if body.stream:
         return ndjson({"done": True, **event} if "response" in event else event for event in run)
     last: dict[str, Any] = {}
@@ -224,16 +235,12 @@ def backtest(service: Service, request: Request) -> Reply:
 def find_anomalies(service: Service, request: Request) -> Reply:
     body, series = anomalies.parse(request.body)
     return dump(
-        anomalies.run(
-            service.forecasting, body, series, request_id=request.id, client=request
-        )
+        anomalies.run(service.forecasting, body, series, request_id=request.id, client=request)
     )
 
 
 def embed(service: Service, request: Request) -> Reply:
-    running = service.forecasting.embed(
-        request.body, request_id=request.id, client=request
-    )
+    running = service.forecasting.embed(request.body, request_id=request.id, client=request)
     return Reply(body=running)
 
 
@@ -353,8 +360,3 @@ def _bind(route: Route, service: Service, access: Access | None) -> Callable[[Re
         return handle(service, request)
 
     return checked
-
-
-def error_line(error: TollamaError) -> bytes:
-    """An error inside a stream: its last line."""
-    return protocol.dumps(to_wire(error)) + b"\n"
