@@ -37,7 +37,7 @@ def walk(rng: random.Random, n: int, gaps: float = 0.0) -> list[float | None]:
 
 
 def words(rng: random.Random, n: int) -> list[str | None]:
-    return [rng.choice(WORDS) for _ in range(n)]
+    return ["sun", *(rng.choice(WORDS) for _ in range(n - 1))]  # never without a string
 
 
 def series(rng, n, horizon, *, targets=0, past=(), known=(), gaps=0.0):

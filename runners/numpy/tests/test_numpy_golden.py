@@ -9,7 +9,7 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
-from tollama_numpy import chronos2, chronos_bolt, layers, preprocess  # noqa: E402
+from tollama_numpy import chronos2, chronos_bolt, forecaster, layers, preprocess  # noqa: E402
 from tollama_numpy.chronos2 import Chronos2  # noqa: E402
 from tollama_numpy.chronos_bolt import ChronosBolt  # noqa: E402
 
@@ -79,7 +79,7 @@ def test_tasks_of_all_cases_in_one_batch_equal_the_library(name):
         if case["options"].get("cross_learning"):
             continue
         limit = case["options"].get("context_length")
-        tasks += loaded.tasks(case["inputs"], case["horizon"], limit)
+        tasks += loaded.tasks(case["inputs"], case["horizon"], context_length=limit)
         targets += [given["target"] for given in case["inputs"]]
         expected += [answers[f"{case['name']}/{i}"] for i in range(len(case["inputs"]))]
     order = np.random.default_rng(0).permutation(len(tasks))
@@ -114,7 +114,7 @@ BREAKS = {
     ),
     "hidden keys of Bolt": ("bolt", layers, "key_bias", lambda visible: None),
     "cross attention": ("bolt", chronos_bolt.CrossAttention, "__call__", lambda *_: None),
-    "padding side": ("bolt", preprocess, "left_padded", None),
+    "order of time": ("bolt", forecaster, "left_padded", None),
 }
 
 
@@ -123,7 +123,7 @@ def test_a_broken_block_is_seen(monkeypatch, what):
     name, owner, attribute, replacement = BREAKS[what]
     if replacement is None:
         right = preprocess.left_padded
-        replacement = lambda rows, width: right([row[:, ::-1] for row in rows], width)  # noqa: E731
+        replacement = lambda rows: right([row[:, ::-1] for row in rows])  # noqa: E731
     loaded = model(name)
     monkeypatch.setattr(owner, attribute, replacement)
     assert max(worst(name, loaded).values()) > SEEN

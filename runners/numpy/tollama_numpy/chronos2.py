@@ -17,7 +17,13 @@ import numpy as np
 from tollama_numpy import batches, layers, preprocess, quantiles
 from tollama_numpy.checkpoint import Checkpoint
 from tollama_numpy.covariates import Task
-from tollama_numpy.forecaster import CACHED_ACTIVATIONS, Embedding, Forecaster
+from tollama_numpy.forecaster import (
+    CACHED_ACTIVATIONS,
+    Embedding,
+    Forecaster,
+    common_scale,
+    stacked,
+)
 from tollama_numpy.layers import FLOAT, FeedForward, ResidualBlock, RMSNorm
 from tollama_numpy.preprocess import Scale
 
@@ -76,12 +82,14 @@ class Chronos2(Forecaster):
 
     def predict_batch(self, tasks: Sequence[Task], *, jointly: bool = False) -> list[np.ndarray]:
         horizon = max(task.future.shape[1] for task in tasks)
-        context, sizes = _stacked(tasks)
+        context, sizes = stacked(tasks), [len(task.context) for task in tasks]
         future = np.full((len(context), horizon), np.nan, FLOAT)
         ends = np.cumsum(sizes)
         for task, end in zip(tasks, ends, strict=True):
             future[end - len(task.future) : end, : task.future.shape[1]] = task.future
-        answer = self._unroll(context, future, [len(context)] if jointly else sizes)
+        # Rows that see each other are scaled as the batch that the library would make of them.
+        scale = Scale.of(context) if jointly else common_scale(tasks, context)
+        answer = self._unroll(context, future, [len(context)] if jointly else sizes, scale)
         return [
             answer[end - size :][: task.targets, :, : task.future.shape[1]]
             for task, end, size in zip(tasks, ends, sizes, strict=True)
@@ -89,36 +97,34 @@ class Chronos2(Forecaster):
 
     def embed_batch(self, tasks: Sequence[Task]) -> list[Embedding]:
         """Tokens of history, [REG] and one unknown patch ahead of each variate."""
-        context, sizes = _stacked(tasks)
+        context, sizes = stacked(tasks), [len(task.context) for task in tasks]
         unknown = np.full((len(context), self.patch), np.nan, FLOAT)
-        tokens, scale = self._encode(context, unknown, sizes)
+        scale = common_scale(tasks, context)
+        tokens = self._encode(context, unknown, sizes, scale)
         tokens = tokens.reshape(len(context), -1, self.width)
         found, end = [], 0
         for task, size in zip(tasks, sizes, strict=True):
             rows = slice(end, end + size)
             end += size
             patches = math.ceil(task.context.shape[1] / self.patch)
-            found.append(
-                Embedding(
-                    tokens[rows, -(patches + 2) :],
-                    patches,
-                    Scale(scale.loc[rows], scale.scale[rows]),
-                )
-            )
+            own = tokens[rows, -(patches + self.tokens_after) :]
+            found.append(Embedding(own, patches, scale.of_rows(rows)))
         return found
 
     def interpolate(self, levels: Sequence[float], raw: np.ndarray) -> np.ndarray:
         values = np.moveaxis(raw, 1, 2)
         return np.moveaxis(quantiles.interpolate(levels, self.quantile_levels, values), 2, 0)
 
-    def _unroll(self, context: np.ndarray, future: np.ndarray, sizes: list[int]) -> np.ndarray:
+    def _unroll(
+        self, context: np.ndarray, future: np.ndarray, sizes: list[int], scale: Scale
+    ) -> np.ndarray:
         """Quantiles over any horizon: past the longest step, nine quantile paths are continued.
 
         Each path is appended to the history as if it had happened. The quantiles of the next steps
         are those of all paths' quantiles, weighted by the probability that each stands for.
         """
         horizon = future.shape[1]
-        step = self._step(context, future, sizes)
+        step = self._step(context, future, sizes, scale)
         found, done = [step], step.shape[2]
         if done < horizon:
             rows, paths = len(context), len(PATHS)
@@ -131,7 +137,7 @@ class Chronos2(Forecaster):
             path = np.where(np.isnan(known), path, known)
             context = np.concatenate([context, path], 1)[:, -self.context_length :]
             ahead = np.tile(future[:, done:], (paths, 1))
-            step = self._step(context, ahead, sizes * paths)
+            step = self._step(context, ahead, sizes * paths, Scale.of(context))
             samples = step.reshape(paths, rows, *step.shape[1:]).transpose(1, 3, 0, 2)
             step = quantiles.of_weighted_samples(
                 self.quantile_levels,
@@ -142,7 +148,9 @@ class Chronos2(Forecaster):
             done += step.shape[2]
         return np.concatenate(found, 2)
 
-    def _step(self, context: np.ndarray, future: np.ndarray, sizes: list[int]) -> np.ndarray:
+    def _step(
+        self, context: np.ndarray, future: np.ndarray, sizes: list[int], scale: Scale
+    ) -> np.ndarray:
         """(rows, quantile levels, steps) of one pass, a whole number of patches long."""
         ahead = min(math.ceil(future.shape[1] / self.patch), self.max_output_patches)
         known = np.full((len(context), ahead * self.patch), np.nan, FLOAT)
@@ -152,17 +160,22 @@ class Chronos2(Forecaster):
         out = np.empty((len(context), levels, ahead * self.patch), FLOAT)
         width = math.ceil(context.shape[1] / self.patch) + 1 + ahead
         for rows, part in _runs(sizes, CACHED_ACTIVATIONS // (self.width * width)):
-            tokens, scale = self._encode(context[rows], known[rows], part, last=ahead)
+            own = scale.of_rows(rows)
+            tokens = self._encode(context[rows], known[rows], part, own, last=ahead)
             answer = self.read_quantiles(tokens).reshape(-1, ahead, levels, self.patch)
             answer = answer.swapaxes(1, 2).reshape(-1, levels, ahead * self.patch)
-            out[rows] = scale.restored(np.sinh(answer) if self.arcsinh else answer)
+            out[rows] = own.restored(np.sinh(answer) if self.arcsinh else answer)
         return out
 
     def _encode(
-        self, context: np.ndarray, future: np.ndarray, sizes: list[int], last: int | None = None
-    ) -> tuple[np.ndarray, Scale]:
-        """The `last` tokens of each row (None: all), (rows x tokens, width), and the scales."""
-        scale = Scale.of(context)
+        self,
+        context: np.ndarray,
+        future: np.ndarray,
+        sizes: list[int],
+        scale: Scale,
+        last: int | None = None,
+    ) -> np.ndarray:
+        """The `last` tokens of each row (None: all), (rows x tokens, width)."""
         past = preprocess.patches(self._normalised(context, scale), self.patch)
         ahead = preprocess.patches(self._normalised(future, scale), self.patch)
         rows, before = past.shape[:2]
@@ -189,7 +202,7 @@ class Chronos2(Forecaster):
             x = layer.time(x, rows, table, hiding, keep)
             layer.group(x, groups, visible[:, -keep:])
             layer.feed_forward(x)
-        return self.final_norm(x), scale
+        return self.final_norm(x)
 
     def _normalised(self, rows: np.ndarray, scale: Scale) -> np.ndarray:
         values = scale.normalised(rows)
@@ -271,13 +284,6 @@ class GroupAttention(layers.Attention):
         hiding = layers.key_bias(visible.swapaxes(1, 2).reshape(groups * length, size))
         mixed = layers.attend(across(q), across(k), across(v), hiding)
         return mixed.reshape(groups, length, heads, size, head).transpose(0, 3, 1, 2, 4)
-
-
-def _stacked(tasks: Sequence[Task]) -> tuple[np.ndarray, list[int]]:
-    """The histories of all rows, padded to one length, and the number of rows of each task."""
-    width = max(task.context.shape[1] for task in tasks)
-    context = preprocess.left_padded([task.context for task in tasks], width)
-    return context, [len(task.context) for task in tasks]
 
 
 def _groups(sizes: list[int]) -> list[np.ndarray]:

@@ -17,7 +17,13 @@ import numpy as np
 from tollama_numpy import batches, layers, preprocess, quantiles
 from tollama_numpy.checkpoint import Checkpoint
 from tollama_numpy.covariates import Task
-from tollama_numpy.forecaster import CACHED_ACTIVATIONS, Embedding, Forecaster
+from tollama_numpy.forecaster import (
+    CACHED_ACTIVATIONS,
+    Embedding,
+    Forecaster,
+    common_scale,
+    stacked,
+)
 from tollama_numpy.layers import FLOAT, FeedForward, ResidualBlock, RMSNorm
 from tollama_numpy.preprocess import Scale
 
@@ -74,21 +80,23 @@ class ChronosBolt(Forecaster):
         )
 
     def predict_batch(self, tasks: Sequence[Task], *, jointly: bool = False) -> list[np.ndarray]:
-        context = _stacked(tasks)
-        answer = self._unroll(context, max(task.future.shape[1] for task in tasks))
+        context = stacked(tasks)
+        scale = common_scale(tasks, context)
+        answer = self._unroll(context, scale, max(task.future.shape[1] for task in tasks))
         return [answer[row : row + 1, :, : task.future.shape[1]] for row, task in enumerate(tasks)]
 
     def embed_batch(self, tasks: Sequence[Task]) -> list[Embedding]:
         """Tokens of history and [REG] of each series."""
-        context = _stacked(tasks)
-        tokens, _, scale = self._encode(context)
+        context = stacked(tasks)
+        scale = common_scale(tasks, context)
+        tokens, _ = self._encode(context, scale)
         tokens = tokens.reshape(len(context), -1, self.width)
         found = []
         for row, task in enumerate(tasks):
             part = slice(row, row + 1)
             patches = math.ceil(task.context.shape[1] / self.patch)
-            own = tokens[part, -(patches + len(self.reg)) :]
-            found.append(Embedding(own, patches, Scale(scale.loc[part], scale.scale[part])))
+            own = tokens[part, -(patches + self.tokens_after) :]
+            found.append(Embedding(own, patches, scale.of_rows(part)))
         return found
 
     def interpolate(self, levels: Sequence[float], raw: np.ndarray) -> np.ndarray:
@@ -96,13 +104,13 @@ class ChronosBolt(Forecaster):
         samples = np.moveaxis(np.concatenate([raw[:, :1], raw, raw[:, -1:]], 1), 1, 2)
         return np.moveaxis(quantiles.equally_spaced(levels, samples), 2, 0)
 
-    def _unroll(self, context: np.ndarray, horizon: int) -> np.ndarray:
+    def _unroll(self, context: np.ndarray, scale: Scale, horizon: int) -> np.ndarray:
         """Quantiles over any horizon: past the first block, each quantile's path is continued.
 
         Each path is appended to the history as if it had happened. The quantiles of the next steps
         are those of all paths' quantiles together.
         """
-        step = self._step(context)
+        step = self._step(context, scale)
         found, done = [step], self.longest_step
         rows, paths = len(context), len(self.quantile_levels)
         if done < horizon:
@@ -110,28 +118,29 @@ class ChronosBolt(Forecaster):
         while done < horizon:
             path = step.reshape(rows * paths, -1)
             context = np.concatenate([context, path], 1)[:, -self.context_length :]
-            samples = self._step(context).reshape(rows, paths * paths, -1).swapaxes(1, 2)
-            step = quantiles.equally_spaced(self.quantile_levels, samples).swapaxes(1, 2)
+            samples = self._step(context, Scale.of(context)).reshape(rows, paths * paths, -1)
+            step = quantiles.equally_spaced(self.quantile_levels, samples.swapaxes(1, 2))
+            step = step.swapaxes(1, 2)
             found.append(step)
             done += self.longest_step
         return np.concatenate(found, 2)
 
-    def _step(self, context: np.ndarray) -> np.ndarray:
+    def _step(self, context: np.ndarray, scale: Scale) -> np.ndarray:
         """(rows, quantile levels, prediction_length) of one pass."""
         out = np.empty((len(context), len(self.quantile_levels), self.longest_step), FLOAT)
         width = math.ceil(context.shape[1] / self.patch) + len(self.reg)
         most = max(1, CACHED_ACTIVATIONS // (self.width * width))
         for begin in range(0, len(context), most):
             rows = slice(begin, begin + most)
-            tokens, visible, scale = self._encode(context[rows])
+            own = scale.of_rows(rows)
+            tokens, visible = self._encode(context[rows], own)
             x = self._decode(tokens, visible)
             answer = self.read_quantiles(x).reshape(len(x), -1, self.longest_step)
-            out[rows] = scale.restored(answer)
+            out[rows] = own.restored(answer)
         return out
 
-    def _encode(self, context: np.ndarray) -> tuple[np.ndarray, np.ndarray, Scale]:
-        """Tokens (rows x tokens, width), which of them count (rows, tokens), and the scales."""
-        scale = Scale.of(context)
+    def _encode(self, context: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens (rows x tokens, width), and which of them count (rows, tokens)."""
         values = preprocess.patches(scale.normalised(context), self.patch)
         rows, count, size = values.shape
         known = ~np.isnan(values)
@@ -153,7 +162,7 @@ class ChronosBolt(Forecaster):
         for layer in self.encoder:
             layer.attention(x, rows, bias)
             layer.feed_forward(x)
-        return self.encoder_norm(x), visible, scale
+        return self.encoder_norm(x), visible
 
     def _decode(self, tokens: np.ndarray, visible: np.ndarray) -> np.ndarray:
         """The decoder's one token of each row, (rows, width)."""
@@ -211,12 +220,6 @@ class CrossAttention(layers.Attention):
         q = self.split(layers.linear(self.norm(x), self.q), rows)
         k, v = (self.split(layers.linear(tokens, weight), rows) for weight in (self.k, self.v))
         x += layers.linear(layers.join(layers.attend(q, k, v, hiding)), self.o)
-
-
-def _stacked(tasks: Sequence[Task]) -> np.ndarray:
-    """The histories, padded to one length."""
-    rows = [task.context for task in tasks]
-    return preprocess.left_padded(rows, max(row.shape[1] for row in rows))
 
 
 def _refuse_unknown(checkpoint: Checkpoint) -> None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tollama_numpy.preprocess import Scale
+
 FLOAT = np.float32
 SAFE = 1e17  # the squares of 8192 such values still have a float32 sum
 LARGEST_SUM = 3e38
@@ -31,6 +33,7 @@ class Task(NamedTuple):
     context: np.ndarray  # (rows, past steps)
     future: np.ndarray  # (rows, horizon), NaN but for covariates known ahead
     targets: int  # the first rows are the targets
+    scale: Scale | None = None  # of the context; None: that of the batch it is in
 
 
 Input = Mapping[str, object]
@@ -41,8 +44,8 @@ Ranks = Mapping[str, Mapping[object, int]]
 def tasks(inputs: Sequence[Input], horizon: int) -> list[Task]:
     """The task of each {"target", "past_covariates", "future_covariates"}; raises BadInput.
 
-    Ranks of strings are common to the inputs that have the same number of targets and the same
-    covariates.
+    What kind a covariate is of, and the ranks of its strings, are common to the inputs that have
+    the same number of targets and the same covariates.
     """
     schemas: dict[object, list[int]] = {}
     for index, one in enumerate(inputs):
@@ -66,11 +69,18 @@ def numbers(values: Values | np.ndarray, loc: tuple[str | int, ...]) -> np.ndarr
     try:
         wide = np.asarray(values, np.float64)
     except OverflowError:  # a whole number of hundreds of digits
-        wide = np.array([np.inf if value is not None else np.nan for value in values])
+        wide = np.array([_wide(value) for value in values])
     peak = np.fmax.reduce(np.abs(wide), initial=0.0)
     if peak > SAFE:
         _check_large(wide, values, loc)
     return wide.astype(FLOAT)
+
+
+def _wide(value: object) -> float:
+    try:
+        return np.nan if value is None else float(value)
+    except OverflowError:
+        return np.inf
 
 
 def is_categorical(values: Values | np.ndarray) -> bool:
@@ -117,12 +127,8 @@ def _is_categorical(one: Input, name: str) -> bool:
 
 
 def _schema(one: Input) -> object:
-    past = _covariates(one, "past_covariates")
-    return (
-        len(_targets(one)),
-        tuple(sorted((name, _is_categorical(one, name)) for name in past)),
-        tuple(sorted(_covariates(one, "future_covariates"))),
-    )
+    past, ahead = (_covariates(one, f"{part}_covariates") for part in ("past", "future"))
+    return len(_targets(one)), tuple(sorted(past)), tuple(sorted(ahead))
 
 
 def _task(one: Input, horizon: int, ranks: Ranks) -> Task:
@@ -131,15 +137,20 @@ def _task(one: Input, horizon: int, ranks: Ranks) -> Task:
     for name in _covariates(one, "future_covariates"):
         if name not in past:
             raise BadInput(("future_covariates", name), "expected its history too")
-    rows = [
-        numbers(target, ("target", index) if len(targets) > 1 else ("target",))
-        for index, target in enumerate(targets)
-    ]
+    length = len(targets[0])
+    rows = []
+    for index, target in enumerate(targets):
+        loc: tuple[str | int, ...] = ("target", index) if len(targets) > 1 else ("target",)
+        _check_length(target, length, loc)
+        rows.append(numbers(target, loc))
     unknown = np.full(horizon, np.nan, FLOAT)
     future = [unknown] * len(rows)
     for name in sorted(past):
         known = _known(one, name)
-        if not _is_categorical(one, name):
+        _check_length(past[name], length, ("past_covariates", name))
+        if known is not None:
+            _check_length(known, horizon, ("future_covariates", name))
+        if name not in ranks or not (_is_categorical(one, name) or _is_empty(past[name], known)):
             row = numbers(past[name], ("past_covariates", name))
             ahead = None if known is None else numbers(known, ("future_covariates", name))
         elif len(targets) == 1:
@@ -148,14 +159,17 @@ def _task(one: Input, horizon: int, ranks: Ranks) -> Task:
             row, ahead = _rank_numbers(past[name], known, ranks[name])
         rows.append(row)
         future.append(unknown if ahead is None else ahead)
-    for loc, found, length in [
-        *((("target", index), row, len(rows[0])) for index, row in enumerate(rows[: len(targets)])),
-        *((("past_covariates",), row, len(rows[0])) for row in rows[len(targets) :]),
-        *((("future_covariates",), row, horizon) for row in future),
-    ]:
-        if found.shape != (length,):
-            raise BadInput(loc, f"expected {length} values, got {len(found)}")
     return Task(np.stack(rows), np.stack(future), len(targets))
+
+
+def _is_empty(past: Values, known: Values | None) -> bool:
+    """Whether a covariate has no value at all, which leaves its kind to the other inputs."""
+    return all(map(_is_missing, past)) and (known is None or all(map(_is_missing, known)))
+
+
+def _check_length(values: Values, length: int, loc: tuple[str | int, ...]) -> None:
+    if len(values) != length:
+        raise BadInput(loc, f"expected {length} values, got {len(values)}")
 
 
 def _is_missing(value: object) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from tollama_numpy import batches, covariates, threads
 from tollama_numpy.checkpoint import Checkpoint
 from tollama_numpy.covariates import Input, Task
-from tollama_numpy.preprocess import Scale
+from tollama_numpy.preprocess import Scale, left_padded
 
 BATCH_ROWS = 256
 # Activations of that many numbers a layer stay in the cache; larger batches gain nothing.
@@ -96,7 +96,9 @@ class Forecaster:
         "future_covariates": {name: prediction_length values}}. `batch_size` counts rows, which are
         targets and covariates. With `cross_learning` the inputs of a batch form one group.
         """
-        tasks = self.tasks(inputs, prediction_length, context_length)
+        tasks = self.tasks(
+            inputs, prediction_length, context_length=context_length, batch_size=batch_size
+        )
         plan = self.plan(tasks, rows=batch_size, jointly=cross_learning, workers=workers)
         answers: list[np.ndarray] = [np.empty(0)] * len(tasks)
 
@@ -117,7 +119,8 @@ class Forecaster:
         batch_size: int = BATCH_ROWS,
     ) -> list[Embedding]:
         """The encoder's view of each series; raises BadInput."""
-        tasks = self.tasks([{"target": target} for target in targets], 1, context_length)
+        inputs = [{"target": target} for target in targets]
+        tasks = self.tasks(inputs, 1, context_length=context_length, batch_size=batch_size)
         found: list[Embedding | None] = [None] * len(tasks)
         for indices in self.plan(tasks, rows=batch_size):
             with np.errstate(all="ignore"):
@@ -132,14 +135,31 @@ class Forecaster:
             return self.predict_batch(tasks, jointly=jointly)
 
     def tasks(
-        self, inputs: Sequence[Input], horizon: int, context_length: int | None = None
+        self,
+        inputs: Sequence[Input],
+        horizon: int,
+        *,
+        context_length: int | None = None,
+        batch_size: int = BATCH_ROWS,
     ) -> list[Task]:
-        """The inputs of one request as tasks, their history cut to what the model sees."""
+        """The inputs of one request as tasks, their history cut to what the model sees.
+
+        Each has the scale that the library finds for it among the inputs of this request, so that
+        not even its rounding depends on the requests it is computed with.
+        """
         limit = min(context_length or self.context_length, self.context_length)
-        return [
+        found = [
             task._replace(context=task.context[:, -limit:])
             for task in covariates.tasks(inputs, horizon)
         ]
+        for indices in batches.in_order([len(task.context) for task in found], batch_size):
+            scale = Scale.of(stacked([found[index] for index in indices]))
+            end = 0
+            for index in indices:
+                rows = slice(end, end + len(found[index].context))
+                found[index] = found[index]._replace(scale=scale.of_rows(rows))
+                end = rows.stop
+        return found
 
     def plan(
         self,
@@ -160,3 +180,14 @@ class Forecaster:
             threads=workers,
         )
         return batches.by_size(sizes, limits)
+
+
+def stacked(tasks: Sequence[Task]) -> np.ndarray:
+    """The histories of all rows of the tasks, padded to one length."""
+    return left_padded([task.context for task in tasks])
+
+
+def common_scale(tasks: Sequence[Task], context: np.ndarray) -> Scale:
+    """The scales of all rows of the tasks, which are stacked in `context`."""
+    scales = [task.scale for task in tasks if task.scale is not None]
+    return Scale.joined(scales) if len(scales) == len(tasks) else Scale.of(context)

@@ -43,7 +43,8 @@ class Job:
                     for series in request.series
                 ],
                 request.horizon,
-                options.get("context_length"),
+                context_length=options.get("context_length"),
+                batch_size=self.batch_size,
             )
         except BadInput as error:
             raise refused(error) from None

@@ -5,6 +5,7 @@ Rows are float32, NaN meaning missing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,15 @@ class Scale(NamedTuple):
         scale[scale == 0] = SMALLEST_SCALE
         scale[~seen.any(1)] = 1
         return cls(loc, scale)
+
+    @classmethod
+    def joined(cls, scales: Sequence[Scale]) -> Scale:
+        """Scales of several arrays as those of all their rows."""
+        return cls(*(np.concatenate(parts) for parts in zip(*scales, strict=True)))
+
+    def of_rows(self, rows: slice) -> Scale:
+        """The scales of some rows."""
+        return Scale(self.loc[rows], self.scale[rows])
 
     def normalised(self, rows: np.ndarray) -> np.ndarray:
         """(rows - loc) / scale."""
@@ -84,8 +94,9 @@ def patches(rows: np.ndarray, size: int) -> np.ndarray:
     return rows.reshape(len(rows), -1, size)
 
 
-def left_padded(rows: list[np.ndarray], width: int) -> np.ndarray:
-    """Stacks (variates, steps) arrays to (all variates, width), NaN before shorter ones."""
+def left_padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Stacks (variates, steps) arrays to (all variates, most steps), NaN before shorter ones."""
+    width = max(block.shape[1] for block in rows)
     out = np.full((sum(len(block) for block in rows), width), np.nan, FLOAT)
     first = 0
     for block in rows:
