@@ -13,7 +13,7 @@ import re
 from collections import namedtuple
 from itertools import pairwise
 
-from ..core import errors
+from tollama.core import errors
 
 MISSING = frozenset(
     ("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", ".", "?", "missing", "<na>")

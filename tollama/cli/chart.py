@@ -11,7 +11,7 @@ import math
 from collections import namedtuple
 
 from tollama.cli.render import intervals, timestamps
-from tollama.cli.terminal import Terminal, code, paint, shade
+from tollama.cli.terminal import SGR, Terminal, code, paint, shade, width_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Band = namedtuple("Band", "level low high")
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _MAX_WIDTH = 120
-_FEWEST = 40
+_FEWEST = 24
 
 
 def chart(
@@ -58,11 +58,11 @@ def chart(
     cols = min(term.width, _MAX_WIDTH) - margin - 2
     plot = _Plot(cols, rows, span, len(tail), len(mean), term)
     plot.shade(tail, bands)
-    plot.line(list(enumerate(tail)), "history")
     joint = [(len(tail) - 1, tail[-1])] if tail else []
     plot.line([*joint, *enumerate(mean, len(tail))], "mean")
+    plot.line(list(enumerate(tail)), "history")
     axis = ("│", "┤", "└", "─", "┴") if term.unicode else ("|", "+", "+", "-", "+")
-    lines = [" " * (margin + 1) + _legend(bands, term)]
+    lines = [" " * (margin + 1) + _legend(bands, term, cols)]
     for row in range(rows):
         side = axis[1] if row in labels else axis[0]
         label = f"{labels.get(row, ''):>{margin - 1}} {side}"
@@ -90,10 +90,12 @@ def _span(tail: Values, mean: Values, bands: list[Band]) -> tuple[float, float] 
     if not known:
         return None
     low, high = min(known), max(known)
-    room = 1.5 * (high - low) or abs(high) or 1.0
+    room = 3 * (high - low) or abs(high) or 1.0
     edges = [v for b in bands for v in (*b.low, *b.high) if v is not None and math.isfinite(v)]
     if edges:
         low, high = max(min(low, *edges), low - room), min(max(high, *edges), high + room)
+    if not math.isfinite(2 * (high - low)):
+        return None
     if high - low <= 1e-12 * max(abs(high), abs(low)):
         middle = abs(high) / 10 or 1.0
         return low - middle, high + middle
@@ -282,7 +284,7 @@ def _between(a: tuple[int, int], b: tuple[int, int]) -> list[tuple[int, int]]:
     ]
 
 
-def _legend(bands: list[Band], term: Terminal) -> str:
+def _legend(bands: list[Band], term: Terminal, cols: int) -> str:
     line = "──" if term.unicode else None
     items = [paint(line or "*", "history", term) + " history"]
     items.append(paint(line or "o", "mean", term) + " mean")
@@ -292,6 +294,8 @@ def _legend(bands: list[Band], term: Terminal) -> str:
             ("██" if term.colors else "▒▒" if inner else "░░") if term.unicode else ":."[not inner]
         )
         items.append(paint(letter, shade(name, term), term) + f" {band.level}%")
+    while len(items) > 1 and sum(width_of(SGR.sub("", item)) + 3 for item in items) > cols + 3:
+        items.pop()
     return "   ".join(items)
 
 

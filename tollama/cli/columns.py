@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections import namedtuple
 
-from ..core import errors
-from . import cells as c
-from . import timecolumns
-from .sheet import ID_NAMES, TARGET_NAMES, Sheet, words
+from tollama.cli import cells as c
+from tollama.cli import timecolumns
+from tollama.cli.sheet import ID_NAMES, TARGET_NAMES, Sheet, words
+from tollama.core import errors
 
 Roles = namedtuple("Roles", "layout header ids times target covariates others texts style")
 """Column indexes by role. `layout`: "long", "wide" or "rows" (one series a line); `times`: a

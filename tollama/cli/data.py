@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 from collections import namedtuple
 
-from ..core import errors
-from . import sources, tables
-from .sheet import Options
+from tollama.cli import sources, tables
+from tollama.cli.sheet import Options
+from tollama.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

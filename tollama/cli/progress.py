@@ -267,12 +267,13 @@ class ForecastProgress:
 
     def count(self, done: int) -> None:
         """`done` series are ready."""
-        if self.bar is None:
+        first = self.bar is None
+        if first:
             self.start(self.done)
         assert self.bar is not None
         self.bar.term = terminal(self.stream, self.environ)
         self.done = done
-        self.bar.update(done)
+        self.bar.update(done, force=first and self.term.moves)
 
     def end(self) -> None:
         """Take the progress away; what stays is the answer."""

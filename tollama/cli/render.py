@@ -135,7 +135,7 @@ def report(
     if len(shown) < len(forecasts):
         more = len(forecasts) - len(shown)
         note = f"and {human_count(more)} more series; --format csv, json or jsonl gives all of them"
-        text += "\n" + paint(note, "faint", term) + "\n"
+        text += "\n" + paint(cut(note, term.width, term), "faint", term) + "\n"
     return text
 
 
@@ -201,8 +201,28 @@ def forecast_table(response: dict[str, Any], term: Terminal, *, limit: int | Non
             cells = [stamp, *(number(value, places) for value in row)]
             texts.append([*([clean(forecast["id"], term)] if several else []), *cells])
     left = 2 if several else 1
+    if dated and all(
+        row[left - 1].endswith(":00") for row in texts if row[left - 1][-1:].isdigit()
+    ):
+        for row in texts:
+            row[left - 1] = row[left - 1].removesuffix(":00")
+    if term.is_tty:
+        _drop_widest(texts, titles, left + 1, term.width)
     right = [i >= left for i in range(len(titles))]
     return _aligned(texts, titles, right, term, gap=_GAP)
+
+
+def _drop_widest(texts: list[list[str]], titles: list[str], keep: int, width: int) -> None:
+    """Leaves out the last intervals, both bounds at once, until a line fits the width."""
+
+    def needed() -> int:
+        cells = [max(map(len, column)) for column in zip(titles, *texts, strict=True)]
+        return sum(cells) + len(_GAP) * (len(cells) - 1)
+
+    while len(titles) > keep and needed() > width:
+        pair = titles[-1].endswith("% high")
+        for row in (titles, *texts):
+            del row[-2 if pair else -1 :]
 
 
 def _quantile_columns(keys: list[str]) -> tuple[list[str], list[str]]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..core import errors
-from . import cells as c
+from tollama.cli import cells as c
+from tollama.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

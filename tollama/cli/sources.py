@@ -11,7 +11,7 @@ import os
 import sys
 from itertools import chain
 
-from ..core import errors
+from tollama.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def find_delimiter(lines: list[str], decimal: str | None = None) -> str:
     """
     import csv
 
-    from .cells import looks_numeric
+    from tollama.cli.cells import looks_numeric
 
     csv.field_size_limit(1 << 30)
     sample = [line for line in (lines[:-1] or lines) if line.strip()]

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from itertools import chain, islice, pairwise
 
-from ..core import errors
-from . import cells as c
-from . import columns, timecolumns
-from .sheet import Options, Sheet, is_generic
+from tollama.cli import cells as c
+from tollama.cli import columns, timecolumns
+from tollama.cli.sheet import Options, Sheet, is_generic
+from tollama.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

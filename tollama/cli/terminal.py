@@ -7,6 +7,7 @@ without a terminal. Not covered: tables (`render`), charts (`chart`), bars (`pro
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import namedtuple
 
@@ -111,6 +112,10 @@ def paint(text: str, name: str, term: Terminal) -> str:
         return text
     codes = "1" if name == "bold" else code(name, term)
     return f"\x1b[{codes}m{text}\x1b[0m" if codes else text
+
+
+SGR = re.compile("\x1b\\[[0-9;]*m")
+"""What `paint` adds: to be taken away before text is measured."""
 
 
 # -- text -----------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..core import errors
-from . import cells as c
-from .sheet import TIME_NAMES, Sheet
+from tollama.cli import cells as c
+from tollama.cli.sheet import TIME_NAMES, Sheet
+from tollama.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
