@@ -34,8 +34,6 @@ REDRAW = 0.1
 REPORT = 10.0
 """Seconds between two lines elsewhere."""
 
-_SPINNER = {True: "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", False: "|/-\\"}
-
 
 class Bar:
     """One line of progress: label, bar, how much, rate, time left.
@@ -223,6 +221,8 @@ class PullProgress:
 class ForecastProgress:
     """Forecasting as it goes: what it waits for, then series done, their rate and the time left.
 
+    `total` may be set when it is known; `unit` is the plural of what is counted.
+
     On a terminal it shows after a moment and is gone at the end; elsewhere only a long run writes
     lines.
     """
@@ -259,9 +259,9 @@ class ForecastProgress:
         if "forecast" in event or "error" in event:
             self.count(self.done + 1)
         elif "status" in event and self.bar is None and self.term.moves:
-            mark = paint(_SPINNER[self.term.unicode][0], "mean", self.term)
-            text = cut(clean(event["status"], self.term), self.term.width - 4, self.term)
-            self.stream.write(f"\r{mark} {text}\x1b[K")
+            text = clean(f"{event['status']} ...", self.term)
+            text = paint(cut(text, self.term.width - 1, self.term), "faint", self.term)
+            self.stream.write(f"\r{text}\x1b[K")
             self.stream.flush()
             self.waiting = True
 
@@ -273,7 +273,7 @@ class ForecastProgress:
         assert self.bar is not None
         self.bar.term = terminal(self.stream, self.environ)
         self.done = done
-        self.bar.update(done, force=first and self.term.moves)
+        self.bar.update(done, total=self.total, force=first and self.term.moves)
 
     def end(self) -> None:
         """Take the progress away; what stays is the answer."""
