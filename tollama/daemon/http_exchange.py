@@ -74,6 +74,7 @@ def admit(conn: Connection, head: Head, length: int) -> None:
             _check_body(conn, head, length)
     except TollamaError as error:
         conn.refusal = error
+        conn.keep = conn.keep and error.status != 400  # not sure what such a client sends next
     except Exception:
         conn.refusal = _unexpected(conn, request)
 
@@ -145,7 +146,10 @@ def answer(conn: Connection) -> Reply:
             return of_error(conn, conn.refusal)
         if route is None:
             return _options(conn, request)
-        return route.handler(request)
+        reply = route.handler(request)
+        if not isinstance(reply, Reply) or not isinstance(reply.body, bytes):
+            raise TypeError(f"{request.raw_path}: the handler gave no Reply of bytes: {reply!r:.80}")
+        return reply
     except TollamaError as error:
         return of_error(conn, error)
     except Exception:
@@ -184,7 +188,7 @@ def encode(conn: Connection, reply: Reply) -> tuple[bytes, bytes]:
     request = conn.request
     if conn.unread or conn.server.draining or (reply.stream is not None and not conn.minor):
         conn.keep = False
-    extra = cors(conn.origin) if conn.origin is not None and conn.refusal is None else ()
+    extra = cors(conn.origin) if conn.origin is not None else ()
     try:
         head = reply_head(
             reply,
