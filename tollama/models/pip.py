@@ -65,13 +65,34 @@ def source(facts: Interpreter, wheelhouse: str | None) -> str:
     )
 
 
-def run(
-    python: str, pip: str, arguments: Sequence[str], report: Report, *, total: int | None = None
-) -> None:
-    """Run pip under `python`; raises the error that its output means.
+class Progress:
+    """Tells `report` of each package that pip comes to, out of `total`."""
 
-    `report` gets a line of progress for each package, out of `total`.
-    """
+    def __init__(self, report: Report, total: int) -> None:
+        self.report = report
+        self.total = total
+        self.seen: set[str] = set()
+
+    def line(self, line: str) -> None:
+        """Take in a line of pip's output."""
+        found = re.match(
+            r"(?:Collecting|Processing) (?:\S*/)?([A-Za-z0-9._]+(?:-[A-Za-z._]+\w*)*)", line
+        )
+        if found:
+            self.seen.add(found[1])
+            done = min(len(self.seen), self.total) - 1
+            counts = {"packages_completed": done, "packages_total": self.total}
+            self.report({"status": "downloading", "package": found[1], **counts})
+            return
+        found = re.match(r"Downloading (?:\S*/)?([^/\s]+\.whl)\S* \(([^)]*)\)", line)
+        if found:
+            self.report({"status": "downloading", "file": found[1], "size": found[2]})
+        elif line.startswith("Installing collected packages"):
+            self.report({"status": "unpacking", "packages_total": self.total})
+
+
+def run(python: str, pip: str, arguments: Sequence[str], progress: Progress | None = None) -> None:
+    """Run pip under `python`; raises the error that its output means."""
     command = guarded(
         python,
         [pip],
@@ -91,34 +112,17 @@ def run(
         env={k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "__PYVENV"))},
     ) as process:
         lines: list[str] = []
-        seen: set[str] = set()
         try:
             for line in process.stdout or ():
                 lines.append(line.rstrip())
-                _follow(line.strip(), seen, total, report)
+                if progress is not None:
+                    progress.line(line.strip())
         except BaseException:
             process.kill()
             raise
         code = process.wait()
     if code != 0:
         raise trouble(lines)
-
-
-def _follow(line: str, seen: set[str], total: int | None, report: Report) -> None:
-    found = re.match(r"Collecting ([A-Za-z0-9._-]+)", line)
-    if found:
-        seen.add(found[1])
-        status: dict[str, Any] = {"status": "downloading", "package": found[1]}
-        if total is not None:
-            status["packages_completed"] = min(len(seen), total) - 1
-            status["packages_total"] = total
-        report(status)
-        return
-    found = re.match(r"Downloading (?:\S*/)?([^/\s]+\.whl)\S* \(([^)]*)\)", line)
-    if found:
-        report({"status": "downloading", "file": found[1], "size": found[2]})
-    elif line.startswith("Installing collected packages"):
-        report({"status": "unpacking", "packages_total": total})
 
 
 def trouble(lines: Sequence[str]) -> TollamaError:

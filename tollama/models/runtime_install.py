@@ -113,9 +113,7 @@ def choose_lock(
     default = locks.find(family, facts.target, locks.DEFAULT)
     if lock.build == default.build and wanted.name != lock.build:
         report({"status": f"packages locked for {lock.target}"})  # there is one build for all
-    elif lock.build == default.build:
-        report({"status": f"build {lock.build}", "build": lock.build, "reason": wanted.reason})
-    elif _can_be_had(lock, facts, wish, source):
+    elif lock.build == default.build or _can_be_had(lock, facts, wish, source):
         report({"status": f"build {lock.build}", "build": lock.build, "reason": wanted.reason})
     elif wish.cpu:
         special = ", ".join(pin.line for pin in lock.pins if pin.digest is None)
@@ -160,7 +158,6 @@ def _can_be_had(lock: Lock, facts: Interpreter, wish: Wish, source: str) -> bool
                 *wheels.index(wish),
                 *special,
             ],
-            lambda event: None,
         )
     except TollamaError:
         return False

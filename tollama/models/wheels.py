@@ -49,6 +49,7 @@ def fetch(
     report: Report,
 ) -> None:
     """Run a command of pip on exact pins: by hash where there is one, by version otherwise."""
+    progress = pip.Progress(report, len(pins))
     for hashed in (False, True):
         chosen = [pin for pin in pins if bool(pin.digest) is hashed]
         if not chosen:
@@ -58,16 +59,15 @@ def fetch(
             with open(file, "w", encoding="utf-8") as stream:
                 stream.write("".join(pin.line + "\n" for pin in chosen))
             tail = [*(["--require-hashes"] if hashed else []), "-r", file]
-            total = len(chosen)
             try:
-                pip.run(python, source, [*command, *index(wish), *tail], report, total=total)
+                pip.run(python, source, [*command, *index(wish), *tail], progress)
             except NotFound:
                 # An index for special builds need not have the rest, which its hash identifies.
                 if not (hashed and wish.index_url) or wish.wheelhouse:
                     raise
                 report({"status": "not all on that index, asking the default one too"})
                 extra = ["--extra-index-url", wish.index_url]
-                pip.run(python, source, [*command, *extra, *tail], report, total=total)
+                pip.run(python, source, [*command, *extra, *tail], progress)
 
 
 def download(
