@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import datetime
 import gzip
 import io
 import json
@@ -329,8 +330,6 @@ def test_read_request_gives_the_object_as_it_stands(tmp_path):
 
 def test_parquet_reads_as_the_same_csv(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
-    import datetime
-
     from pyarrow import parquet
 
     table = pyarrow.table(
@@ -487,6 +486,37 @@ def test_streamed_json_lines_hold_one_at_a_time(small_window):
 def test_a_small_file_may_be_unsorted_when_streamed():
     raw = b"id,ds,y\na,2024-01-01,1\nb,2024-01-01,1\na,2024-01-02,2\n"
     assert [s["id"] for s in data.iter_series(io.BytesIO(raw)).series] == ["a", "b"]
+
+
+# -- round trip ---------------------------------------------------------------------------------
+
+DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y%m%d", "%d %b %Y")
+WRITTEN = st.tuples(
+    st.sampled_from(((",", "."), (";", "."), (";", ","), ("\t", "."), ("\t", ","), ("|", ","))),
+    st.sampled_from(DATES),
+    st.lists(
+        st.one_of(st.none(), st.integers(-(10**6), 10**6).map(lambda v: v / 100)),
+        min_size=16,
+        max_size=40,
+    ).filter(lambda values: any(v is not None for v in values)),
+    st.booleans(),
+)
+
+
+@given(WRITTEN)
+def test_a_table_reads_back_in_whatever_style_it_was_written(written):
+    (delimiter, decimal), style, values, long = written
+    day = datetime.date(2024, 1, 1)
+    lines = [delimiter.join(["key", "ds", "y"] if long else ["ds", "north"])]
+    stamps = []
+    for step, value in enumerate(values):
+        date = day + datetime.timedelta(days=step)
+        stamps.append(date.isoformat())
+        text = "" if value is None else f"{value:.2f}".replace(".", decimal)
+        cells = [date.strftime(style), text]
+        lines.append(delimiter.join(["A", *cells] if long else cells))
+    series = one("\n".join(lines))
+    assert series == {"id": "A" if long else "north", "target": values, "timestamps": stamps}
 
 
 # -- any bytes ------------------------------------------------------------------------------------

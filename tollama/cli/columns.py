@@ -198,7 +198,7 @@ def _row_layout(sheet: Sheet) -> Roles | None:
     names = [sheet.header[i] for i in target]
     kind = c.date_kind(names, named=True)
     times = timecolumns.NONE
-    if kind and kind != "numeric":
+    if kind and kind != "numeric" and _all_dates(names, c.DateStyle(kind, "")):
         times = times._replace(date=c.DateStyle(kind, ""))
     else:
         counted = [re.fullmatch(r"\D*(\d+)", name) for name in names]
@@ -208,6 +208,13 @@ def _row_layout(sheet: Sheet) -> Roles | None:
     texts = [t for i in target for t in sheet.cells(i)]
     style = c.number_style(texts, sheet.options.decimal) or c.NumberStyle(".")
     return Roles("rows", sheet.header, (0,), times, target, (), (), frozenset(), {first: style})
+
+
+def _all_dates(names: list[str], style: c.DateStyle) -> bool:
+    try:
+        return all(c.as_timestamp(name, style) for name in names)
+    except ValueError:
+        return False
 
 
 # -- numbers --------------------------------------------------------------------------------------
