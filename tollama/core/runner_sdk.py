@@ -108,6 +108,20 @@ def as_error(error: BaseException, name: str) -> TollamaError:
     return RunnerError(f"{name} failed: {reason}")
 
 
+def moved(error: TollamaError, offset: int) -> TollamaError:
+    """A model's error with its series numbered as the client numbered them."""
+    if offset == 0 or not isinstance(error, InvalidRequest) or not isinstance(error.detail, list):
+        return error
+    return type(error).of(
+        [
+            (("series", loc[1] + offset, *loc[2:]), text)
+            if loc[:1] == ("series",) and len(loc) > 1 and isinstance(loc[1], int)
+            else (loc, text)
+            for loc, text in error.problems()
+        ]
+    )
+
+
 def serve(runner: Runner, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
     """Answer frames until stdin ends; never returns to a caller that gave no streams."""
     if stdout is None:
@@ -243,7 +257,7 @@ class _Loop:
             job, request, warnings = ready[index]
             answered += 1
             if isinstance(response, TollamaError):
-                yield job, response
+                yield job, moved(response, job.get("offset") or 0)
                 continue
             try:
                 yield job, finish(request, response, warnings)
@@ -257,7 +271,10 @@ class _Loop:
     def embed(self, job: dict[str, Any]) -> bytes:
         value = {"horizon": 1, **job["request"]}
         request, _ = prepare(self.runner, {**job, "request": value})
-        return protocol.dumps(self.runner.embed(request))
+        try:
+            return protocol.dumps(self.runner.embed(request))
+        except InvalidRequest as error:
+            raise moved(error, job.get("offset") or 0) from None
 
 
 def _jobs(frame: dict[str, Any]) -> list[dict[str, Any]]:

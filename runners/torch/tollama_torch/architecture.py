@@ -130,7 +130,7 @@ def work_budget(*, parameters: int, hidden: int, on_cpu: bool, pair_bytes: int =
         # 0.009 for each million a token passes through.
         per_token = max(9e-9 * parameters, 0.0025)
         return Budget(
-            tokens=max(512, (8 << 20) // (4 * hidden)),
+            tokens=max(512, (10 << 20) // (4 * hidden)),
             rows=256,
             overhead=int((2 + 4e-7 * parameters) / per_token),
             pair_bytes=pair_bytes,
