@@ -1,0 +1,1 @@
+"""The embedded forecasters: classical statistical methods, standard library only."""

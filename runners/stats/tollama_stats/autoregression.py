@@ -1,0 +1,110 @@
+"""Autoregression on (seasonal) differences, fitted by Burg's method, its order chosen by AICc.
+
+Burg (1975); the recursion as in Brockwell and Davis (2016), section 5.1.2; AICc from Hurvich and Tsai (1989).
+Burg's estimate is always stationary, so a forecast cannot explode. Not covered: moving averages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import mul
+from typing import NamedTuple
+
+from .prediction import Prediction, exponentials, logs_are_sensible
+
+LONGEST = 30  # the highest order
+SHORT_SEASON = 24  # up to here the order may reach over one season
+
+
+class Autoregression(NamedTuple):
+    """x_t = sum_i coefficients[i] x_{t-1-i} + e_t, with the variance of e."""
+
+    coefficients: list[float]
+    variance: float
+
+
+def burg(x: Sequence[float], longest: int) -> Autoregression:
+    """The autoregression of order 0 .. `longest` with the least AICc."""
+    n = len(x)
+    forward, backward = list(x[1:]), list(x[:-1])
+    variance = sum(map(mul, x, x)) / n
+    coefficients: list[float] = []
+    best = (_aicc(variance, n, 0), Autoregression([], variance))
+    for order in range(1, longest + 1):
+        energy = sum(map(mul, forward, forward)) + sum(map(mul, backward, backward))
+        if energy <= 0 or variance <= 0:
+            break
+        reflection = 2 * sum(map(mul, forward, backward)) / energy
+        coefficients = [
+            a - reflection * b for a, b in zip(coefficients, reversed(coefficients), strict=True)
+        ]
+        coefficients.append(reflection)
+        variance *= 1 - reflection * reflection
+        if variance <= 0:
+            break
+        best = min(best, (_aicc(variance, n, order), Autoregression(coefficients, variance)))
+        forward, backward = (
+            [f - reflection * b for f, b in zip(forward, backward, strict=True)][1:],
+            [b - reflection * f for f, b in zip(forward, backward, strict=True)][:-1],
+        )
+    return best[1]
+
+
+def autoregression(y: Sequence[float], horizon: int, season: int) -> Prediction:
+    """AR(p) on differences at lag `season` (1: ordinary), of log y where that is sensible.
+
+    The mean difference, a drift, is shrunk: half of it, or 0.7 for a long non-seasonal series. Needs
+    `season` + 8 observations.
+    """
+    on_logs = logs_are_sensible(y)
+    z = list(map(math.log, y)) if on_logs else list(y)
+    differences = list(map(float.__sub__, z[season:], z[:-season]))
+    n = len(differences)
+    drift = sum(differences) / n
+    drift *= 0.7 if season == 1 and n >= 30 else 0.5
+    x = [v - drift for v in differences]
+    reach = max(season + 1, 6) if season <= SHORT_SEASON else 28
+    model = burg(x, min(n // 4, reach, LONGEST))
+    steps = _iterate(model.coefficients, x, horizon)
+    levels = z[-season:]
+    for k in range(horizon):
+        levels.append(levels[k] + steps[k] + drift)
+    sigma = math.sqrt(model.variance * n / max(n - len(model.coefficients) - 1, 1))
+    spread = _standard_errors(model.coefficients, horizon, season, sigma)
+    prediction = Prediction(levels[season:], spread)
+    return exponentials(prediction) if on_logs else prediction
+
+
+def _aicc(variance: float, n: int, order: int) -> float:
+    if variance <= 0:
+        return math.inf
+    return n * math.log(variance) + 2 * (order + 1) * n / max(1, n - order - 2)
+
+
+def _iterate(coefficients: Sequence[float], x: Sequence[float], horizon: int) -> list[float]:
+    """The recursion run `horizon` steps beyond x without new errors."""
+    order = len(coefficients)
+    if not order:
+        return [0.0] * horizon
+    path = list(x[-order:])
+    backwards = coefficients[::-1]
+    for k in range(horizon):
+        path.append(sum(map(mul, backwards, path[k:])))
+    return path[order:]
+
+
+def _standard_errors(
+    coefficients: Sequence[float], horizon: int, season: int, sigma: float
+) -> list[float]:
+    """sigma sqrt(psi_0^2 + ... + psi_{h-1}^2), psi of the model and its differencing together."""
+    order = len(coefficients)
+    psi = _iterate(coefficients, [0.0] * (order - 1) + [1.0], horizon - 1) if order else []
+    psi = [1.0, *psi] if order else [1.0] + [0.0] * (horizon - 1)
+    for k in range(season, horizon):
+        psi[k] += psi[k - season]
+    errors, total = [], 0.0
+    for p in psi:
+        total += p * p
+        errors.append(sigma * math.sqrt(total))
+    return errors

@@ -1,0 +1,43 @@
+"""The Box-Cox transform (Box and Cox 1964, equation 1) and the choice of its power.
+
+Not covered: shifts for data at or below zero (the power is then 1, no transform).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .prediction import least_squares_line, logs_are_sensible
+
+POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def transform(y: Sequence[float], power: float) -> list[float]:
+    """(y^power - 1) / power, or log y at power 0."""
+    if power == 0:
+        return list(map(math.log, y))
+    return [(v**power - 1) / power for v in y]
+
+
+def invert(z: Sequence[float], power: float) -> list[float]:
+    """The y of each transformed value; values below the transform's range become 0."""
+    if power == 0:
+        return [math.exp(min(v, 700.0)) for v in z]
+    return [max(power * v + 1, 0.0) ** (1 / power) for v in z]
+
+
+def best_power(y: Sequence[float]) -> float:
+    """The power with the largest profile likelihood of a linear trend (1964, equation 8)."""
+    if not logs_are_sensible(y):
+        return 1.0
+    n = len(y)
+    log_jacobian = sum(map(math.log, y))
+
+    def log_likelihood(power: float) -> float:
+        z = transform(y, power)
+        line = least_squares_line(z)
+        sse = sum((v - line.at(t)) ** 2 for t, v in enumerate(z, 1))
+        return -n / 2 * math.log(sse / n + 1e-300) + (power - 1) * log_jacobian
+
+    return max(POWERS, key=log_likelihood)

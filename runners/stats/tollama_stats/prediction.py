@@ -1,0 +1,75 @@
+"""What every method returns, and the small arithmetic that methods share.
+
+Not covered: intervals. A method says how uncertain each step is *relative to the others* (its spread); the
+levels are calibrated in `intervals`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Prediction(NamedTuple):
+    """A point forecast and the standard error of each step, both `horizon` long."""
+
+    mean: list[float]
+    spread: list[float]
+
+
+class Line(NamedTuple):
+    """A straight line; `intercept` is its value at time 0, the first observation is at time 1."""
+
+    intercept: float
+    slope: float
+
+    def at(self, time: float) -> float:
+        """The line's value at `time`."""
+        return self.intercept + self.slope * time
+
+
+def least_squares_line(y: Sequence[float]) -> Line:
+    """The least squares line through y_1 .. y_n at times 1 .. n."""
+    n = len(y)
+    centre = (n + 1) / 2
+    average = sum(y) / n
+    if n == 1:
+        return Line(average, 0.0)
+    slope = sum((t - centre) * v for t, v in enumerate(y, 1)) / (n * (n * n - 1) / 12)
+    return Line(average - slope * centre, slope)
+
+
+def root_mean_square(values: Iterable[float], count: int) -> float:
+    """The root of the sum of squares over `count`, at least one."""
+    return math.sqrt(sum(v * v for v in values) / max(count, 1))
+
+
+def logs_are_sensible(y: Sequence[float]) -> bool:
+    """Whether a method may work on log y: positive, and not over more than six orders of magnitude."""
+    smallest = min(y)
+    return smallest > 0 and max(y) < 1e6 * smallest
+
+
+def exponentials(prediction: Prediction) -> Prediction:
+    """A prediction of log y as one of y: the median, and the spread by the delta method."""
+    mean = [math.exp(min(v, 700.0)) for v in prediction.mean]
+    spread = [min(s, 3.0) * v for s, v in zip(prediction.spread, mean, strict=True)]
+    return Prediction(mean, spread)
+
+
+def average(predictions: Sequence[Prediction], weights: Sequence[float]) -> Prediction:
+    """The weighted mean of predictions; spreads are averaged as they are (errors move together)."""
+    total = sum(weights)
+    shares = [w / total for w in weights]
+    return Prediction(
+        _mix([p.mean for p in predictions], shares), _mix([p.spread for p in predictions], shares)
+    )
+
+
+def _mix(rows: Sequence[Sequence[float]], shares: Sequence[float]) -> list[float]:
+    mixed = [shares[0] * v for v in rows[0]]
+    for share, row in zip(shares[1:], rows[1:], strict=True):
+        if share:
+            mixed = [m + share * v for m, v in zip(mixed, row, strict=True)]
+    return mixed

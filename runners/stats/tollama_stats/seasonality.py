@@ -1,0 +1,162 @@
+"""Is there a season, what is its shape, and the series without it.
+
+The test and the multiplicative decomposition are those of the M4 competition's benchmarks (Makridakis,
+Spiliotis and Assimakopoulos 2020, appendix; the test is Bartlett's on one autocorrelation), so that
+`naive2`, `theta` and `comb` equal the competition's. Not covered: changing seasonal shapes (`holt_winters`,
+`autoregression`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import mul
+from typing import NamedTuple
+
+SHORTEST_SHARE = 3  # a test needs this many full seasons
+LAGS = 200  # Bartlett's sum over more lags than this is estimated from every k-th
+
+
+class Adjustment(NamedTuple):
+    """A series without its season, and the season's `horizon` future values to put back."""
+
+    values: list[float]
+    future: list[float]
+    kind: str  # "none", "multiplicative" or "additive"
+
+    @property
+    def is_seasonal(self) -> bool:
+        """Whether a season was removed."""
+        return self.kind != "none"
+
+    def restore(
+        self, mean: Sequence[float], spread: Sequence[float]
+    ) -> tuple[list[float], list[float]]:
+        """Mean and spread with the season put back."""
+        if self.kind == "multiplicative":
+            return list(map(mul, mean, self.future)), list(map(mul, spread, self.future))
+        if self.kind == "additive":
+            return list(map(float.__add__, mean, self.future)), list(spread)
+        return list(mean), list(spread)
+
+
+def is_seasonal(y: Sequence[float], season: int, *, critical: float = 1.645) -> bool:
+    """Whether the autocorrelation at lag `season` differs from zero (M4's test, 90%).
+
+    |r_m| > critical * sqrt((1 + 2 * sum_{k<m} r_k^2) / n)
+    """
+    n = len(y)
+    if season < 2 or n < SHORTEST_SHARE * season:
+        return False
+    average = sum(y) / n
+    deviations = [v - average for v in y]
+    variance = sum(map(mul, deviations, deviations))
+    if variance <= 0:
+        return False
+
+    def squared(lag: int) -> float:
+        r = sum(map(mul, deviations[lag:], deviations)) / variance
+        return r * r
+
+    stride = -(-(season - 1) // LAGS)
+    lags = range(1, season, stride)
+    below = sum(map(squared, lags)) * (season - 1) / len(lags)
+    return squared(season) > critical * critical / n * (1 + 2 * below)
+
+
+def centred_moving_average(y: Sequence[float], season: int) -> list[float]:
+    """The 2 x m (m even) or m (odd) moving average of the inner n - 2 * (m // 2) times."""
+    half = season // 2
+    window = sum(y[:season])
+    averages = []
+    for t in range(half, len(y) - half):
+        if season % 2:
+            averages.append(window / season)
+        else:  # the window reaches from t - half to t + half - 1; its ends count half
+            averages.append((window + 0.5 * (y[t + half] - y[t - half])) / season)
+        leaving, entering = t - half, t - half + season
+        if entering < len(y):
+            window += y[entering] - y[leaving]
+    return averages
+
+
+def seasonal_indices(y: Sequence[float], season: int, *, multiplicative: bool) -> list[float]:
+    """Classical decomposition: index i belongs to times i, i + m, i + 2m ... (FPP3, section 3.4).
+
+    Multiplicative indices average 1, additive ones 0.
+    """
+    half = season // 2
+    totals, counts = [0.0] * season, [0] * season
+    for t, level in enumerate(centred_moving_average(y, season), half):
+        if multiplicative:
+            if level == 0:
+                continue
+            totals[t % season] += y[t] / level
+        else:
+            totals[t % season] += y[t] - level
+        counts[t % season] += 1
+    neutral = 1.0 if multiplicative else 0.0
+    raw = [a / c if c else neutral for a, c in zip(totals, counts, strict=True)]
+    centre = sum(raw) / season
+    if multiplicative:
+        return [v / centre for v in raw] if centre else [1.0] * season
+    return [v - centre for v in raw]
+
+
+def adjust(y: Sequence[float], season: int, horizon: int) -> Adjustment:
+    """The seasonally adjusted series if the test finds a season, else the series itself.
+
+    Multiplicative as in M4; additive where that is undefined (negative values, an index at or below zero).
+    """
+    if not is_seasonal(y, season):
+        return Adjustment(list(y), [], "none")
+    return remove_season(y, season, horizon)
+
+
+def remove_season(y: Sequence[float], season: int, horizon: int) -> Adjustment:
+    """The adjusted series without a test; needs two seasons."""
+    n = len(y)
+    if min(y) >= 0:
+        indices = seasonal_indices(y, season, multiplicative=True)
+        if min(indices) > 0:
+            values = [v / indices[t % season] for t, v in enumerate(y)]
+            future = [indices[t % season] for t in range(n, n + horizon)]
+            return Adjustment(values, future, "multiplicative")
+    indices = seasonal_indices(y, season, multiplicative=False)
+    values = [v - indices[t % season] for t, v in enumerate(y)]
+    return Adjustment(values, [indices[t % season] for t in range(n, n + horizon)], "additive")
+
+
+def detect_season(y: Sequence[float]) -> int:
+    """The season of a series whose frequency is not known; 1 when there is none.
+
+    Works on first differences, so that a random walk's slow swings do not look like seasons. Candidates are
+    the peaks of the autocorrelation; each is judged by BIC as a model of seasonal means, which charges long
+    seasons for their many parameters, and must win clearly.
+    """
+    y = y[-1500:]
+    d = [b - a for a, b in zip(y, y[1:], strict=False)]
+    n = len(d)
+    longest = min(n // 3, 400)
+    if longest < 2:
+        return 1
+    average = sum(d) / n
+    d = [v - average for v in d]
+    variance = sum(map(mul, d, d))
+    if variance <= 0:
+        return 1
+    r = [1.0] + [sum(map(mul, d[k:], d)) / variance for k in range(1, longest + 2)]
+    bar = 2.0 / math.sqrt(n)
+    peaks = [
+        k for k in range(2, longest + 1) if r[k] > bar and r[k] >= r[k - 1] and r[k] >= r[k + 1]
+    ]
+    peaks.sort(key=lambda k: (-r[k], k))
+    best, best_gain = 1, 0.0
+    for season in sorted(peaks[:8]):
+        totals = [sum(d[i::season]) for i in range(season)]
+        counts = [len(range(i, n, season)) for i in range(season)]
+        explained = sum(t * t / c for t, c in zip(totals, counts, strict=True)) / variance
+        gain = -n * math.log(max(1 - explained, 1e-9)) - (season - 1) * math.log(n)
+        if gain > max(best_gain, 10.0):
+            best, best_gain = season, gain
+    return best
