@@ -133,8 +133,7 @@ def start(pyz, tmp_path):
 
     yield begin
     for one in started:
-        if one.process.poll() is None:
-            one.stop()
+        one.stop()
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 import json
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,16 +22,11 @@ def test_run_prints_json_when_piped_and_says_where_it_worked(tollama):
 
 
 def test_a_checkout_gives_the_same_answer_as_the_file(tollama, tmp_path):
-    import subprocess
-    import sys
-
-    from conftest import ROOT
-
     packed = tollama("run", "auto", AIR, "--horizon", "12").stdout
     env = {**os.environ, "TOLLAMA_HOME": str(tmp_path / "other")}
     plain = subprocess.run(
         [sys.executable, "-m", "tollama", "run", "auto", AIR, "--horizon", "12"],
-        cwd=ROOT,
+        cwd=os.getcwd(),
         env=env,
         capture_output=True,
         text=True,
@@ -48,7 +46,7 @@ def test_the_seed_lifecycle_of_mock(daemon):
     assert daemon.run("pull", "mock").returncode == 0
     assert json.loads(daemon.run("show", "mock").stdout)["family"] == "mock"
     found = daemon.run("run", "mock", "--input", "examples/request.json", "--no-stream")
-    request = json.loads(open("examples/request.json").read())
+    request = json.loads(Path("examples/request.json").read_text())
     answer = json.loads(found.stdout)
     assert len(answer["forecasts"]) == len(request["series"])
     assert "mock" in {m["name"] for m in json.loads(daemon.run("ps").stdout)["models"]}

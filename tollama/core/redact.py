@@ -14,7 +14,7 @@ HIDDEN = "***"
 _RULES = (
     # user:password@ in a URL; the user name alone may be a token too
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@\"']+@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"\bhf_[A-Za-z0-9]{3,}"), f"hf_{HIDDEN}"),
+    (re.compile(r"\bhf_[A-Za-z0-9]{8,}"), f"hf_{HIDDEN}"),
     (re.compile(r"\btk-[A-Za-z0-9_-]{3,}"), f"tk-{HIDDEN}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{3,}"), rf"\1 {HIDDEN}"),
     (re.compile(r"(?i)\b((?:access_)?token|api_?key|password)=[^&\s\"']+"), rf"\1={HIDDEN}"),
