@@ -13,6 +13,7 @@ import json
 import math
 import mmap
 import os
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,23 +30,9 @@ def read(path: str) -> dict[str, np.ndarray]:
     name = os.path.basename(path)
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < 8:
-                raise BadCheckpoint(f"{name}: expected a safetensors file, got {size} bytes")
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return _read(file, name)
     except OSError as error:
         raise BadCheckpoint(f"{name}: cannot be read: {error.strerror or error}") from error
-    start = 8 + int.from_bytes(mapped[:8], "little")
-    if start - 8 > MAX_HEADER or start > size:
-        raise BadCheckpoint(
-            f"{name}: expected a safetensors header, found one of {start - 8} bytes"
-        )
-    entries = _entries(mapped[8:start], name)
-    _check_layout(entries, size - start, name)
-    return {
-        tensor: _array(mapped, start + begin, dtype, shape)
-        for tensor, (dtype, shape, begin, _) in entries.items()
-    }
 
 
 def write_float16(path: str, tensors: dict[str, np.ndarray]) -> None:
@@ -69,6 +56,28 @@ def write_float16(path: str, tensors: dict[str, np.ndarray]) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             file.write(tensor.astype("<f2").tobytes())
+
+
+def _read(file: BinaryIO, name: str) -> dict[str, np.ndarray]:
+    size = os.fstat(file.fileno()).st_size
+    if size < 8:
+        raise BadCheckpoint(f"{name}: expected a safetensors file, got {size} bytes")
+    length = int.from_bytes(file.read(8), "little")
+    start = 8 + length
+    if length > MAX_HEADER or start > size:
+        raise BadCheckpoint(f"{name}: expected a safetensors header, found one of {length} bytes")
+    entries = _entries(file.read(length), name)
+    _check_layout(entries, size - start, name)
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    found = {}
+    for tensor, (dtype, shape, begin, end) in entries.items():
+        if dtype == "F32":
+            flat = _view(mapped, start + begin, math.prod(shape))
+        else:  # read and not mapped, so that the narrow copy does not stay in memory
+            file.seek(start + begin)
+            flat = _widened(file.read(end - begin), dtype)
+        found[tensor] = flat.reshape(shape)
+    return found
 
 
 Entry = tuple[str, tuple[int, ...], int, int]
@@ -126,11 +135,15 @@ def _check_layout(entries: dict[str, Entry], available: int, name: str) -> None:
         covered = end
 
 
-def _array(mapped: mmap.mmap, start: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    count = math.prod(shape)
-    flat = np.frombuffer(mapped, ITEM_TYPES[dtype], count, start)
+def _view(mapped: mmap.mmap, start: int, count: int) -> np.ndarray:
+    flat = np.frombuffer(mapped, ITEM_TYPES["F32"], count, start)
+    if flat.flags.aligned and flat.dtype == np.float32:
+        return flat
+    return flat.astype(np.float32)
+
+
+def _widened(data: bytes, dtype: str) -> np.ndarray:
+    flat = np.frombuffer(data, ITEM_TYPES[dtype])
     if dtype == "BF16":  # the upper half of a float32
-        flat = (flat.astype(np.uint32) << 16).view(np.float32)
-    elif dtype == "F16" or not flat.flags.aligned or flat.dtype != np.float32:
-        flat = flat.astype(np.float32)
-    return flat.reshape(shape)
+        return (flat.astype(np.uint32) << 16).view(np.float32)
+    return flat.astype(np.float32)
