@@ -56,6 +56,8 @@ def number_style(cells: list[str], decimal: str | None = None) -> NumberStyle | 
     Cells that are no numbers at all are not considered. `1,234` alone could be either: plain
     integers beside it decide (987 says that commas part thousands, 1234 that they do not).
     """
+    if decimal is None and as_floats(cells) is not None:
+        return NumberStyle(".")
     texts = {cell.strip().translate(_SIGNS) for cell in cells}
     texts = {t for t in texts if t.lower() not in MISSING}
     point = {t for t in texts if _NUMBER["."].fullmatch(t)}
@@ -96,16 +98,20 @@ def as_number(cell: str, style: NumberStyle) -> float | None:
     return value
 
 
+def as_floats(cells: list[str]) -> list[float] | None:
+    """The cells as plain finite numbers at C speed; None when one is anything else."""
+    try:
+        values = list(map(float, cells))
+        plain = math.isfinite(math.fsum(values)) and "_" not in "".join(cells)
+    except (ValueError, OverflowError):
+        return None
+    return values if plain else None
+
+
 def as_numbers(cells: list[str], style: NumberStyle) -> tuple[list[float | None], int | None]:
     """The values of a column and the index of the first cell that is no number, if any."""
-    if style.decimal == ".":
-        try:
-            fast: list[float | None] = list(map(float, cells))
-            calm = math.isfinite(math.fsum(fast))  # type: ignore[arg-type]  # NaN and infinity show
-        except (ValueError, OverflowError):
-            calm = False
-        if calm and not any("_" in cell for cell in cells):
-            return fast, None
+    if style.decimal == "." and (fast := as_floats(cells)) is not None:
+        return [*fast], None
     values: list[float | None] = []
     for index, cell in enumerate(cells):
         try:
@@ -214,6 +220,11 @@ def as_timestamp(cell: str, style: DateStyle) -> str:
     from datetime import date, datetime, timedelta, timezone
 
     text = cell.strip()
+    if style.kind == "iso" and len(text) in (10, 16, 19) and text[4] == text[7] == "-":
+        try:  # the usual form, at C speed
+            return datetime.fromisoformat(text).isoformat()[: 10 if len(text) == 10 else None]
+        except ValueError:
+            pass
     match = _KINDS[style.kind].fullmatch(text)
     if not _fits(style.kind, match) or match is None:
         raise ValueError(cell)

@@ -70,7 +70,10 @@ class Sheet:
 
     def _kind_of(self, index: int) -> str:
         """ "number", "text" or "empty", by nine in ten of the first filled cells."""
-        texts = [t for t in self.cells(index, 2000) if not c.is_missing(t)]
+        first = self.cells(index, 2000)
+        if first and c.as_floats(first) is not None:
+            return "number"
+        texts = [t for t in first if not c.is_missing(t)]
         if not texts:
             texts = [t for t in self.cells(index) if not c.is_missing(t)][:2000]
         if not texts:
