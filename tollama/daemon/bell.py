@@ -1,11 +1,11 @@
 """A way to wake one thread that waits for a pipe or for time.
 
-POSIX: a pipe, so that one poll waits for a runner's output and for the bell. Windows cannot poll pipes:
-there a reader thread puts what it read into the bell's queue.
-"""
+POSIX: a pipe, so that one poll waits for a runner's output and for the bell. Windows cannot poll
+pipes: there a reader thread puts what it read into the bell's queue."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import queue
@@ -49,10 +49,8 @@ class Bell:
     def clear(self) -> None:
         """Forget the rings so far; look at the state that they announce after this."""
         if POLLS:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.read(self.fd, 4096)
-            except BlockingIOError:
-                pass
         self._rung = False
 
     def wait(self, timeout: float | None) -> None:
@@ -62,10 +60,8 @@ class Bell:
             poller.register(self.fd, select.POLLIN)
             poller.poll(milliseconds(timeout))
         else:
-            try:
+            with contextlib.suppress(queue.Empty):
                 self.queue.get(timeout=None if timeout == math.inf else timeout)
-            except queue.Empty:
-                pass
         self.clear()
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """When a runner dies with jobs: which are tried again, how, and which one is at fault.
 
 A job alone is retried once on a fresh process. A batch is tried in halves, then singles, so that a
-poisonous request fails alone and its neighbours get their answers. Deaths during that search are not
-counted as a crash loop, unless nothing at all is answered between them.
+poisonous request fails alone and its neighbours get their answers. Deaths during that search are
+not counted as a crash loop, unless nothing at all is answered between them.
 
 Not covered: back-off and refusal (health.py).
 """

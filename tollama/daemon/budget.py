@@ -1,9 +1,8 @@
 """How many CPUs this process may really use: affinity and the cgroup quota, not the host's cores.
 
-A container with `--cpus 2` on a host of 64 cores must not start 64 threads. Covered: affinity, cgroup v2
-`cpu.max`, cgroup v1 `cpu.cfs_quota_us`, quotas of every ancestor. Not covered: CPU shares and weights,
-which only matter under contention.
-"""
+A container with `--cpus 2` on a host of 64 cores must not start 64 threads. Covered: affinity,
+cgroup v2 `cpu.max`, cgroup v1 `cpu.cfs_quota_us`, quotas of every ancestor. Not covered: CPU shares
+and weights, which only matter under contention."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@
     Job      one slice of a request: the unit that is queued, batched, retried and answered
     Call     all jobs of one request; iterate it for (index, result) as each is ready
 
-A failure of one job is a value among the results, so that the others go on. The deadline of a queued or
-running job is kept by whoever waits for it: `Call.wait` returns at the deadline whatever the runner does.
+A failure of one job is a value among the results, so that the others go on. The deadline of a
+queued or running job is kept by whoever waits for it: `Call.wait` returns at the deadline whatever
+the runner does.
 
 Not covered: which job runs when (lane.py).
 """

@@ -1,8 +1,9 @@
 """What is known of a model's runner across restarts: crashes, back-off, and when to refuse at once.
 
-The first crash is followed by a restart at once, the next ones within a minute by a growing pause. After
-FAST crashes in WINDOW seconds, or two starts in a row that failed, requests that come during the pause
-fail at once with the reason instead of waiting. A minute without a crash forgets them all.
+The first crash is followed by a restart at once, the next ones within a minute by a growing pause.
+After FAST crashes in WINDOW seconds, or two starts in a row that failed, requests that come during
+the pause fail at once with the reason instead of waiting. A minute without a crash forgets them
+all.
 
 Not covered: which request is to blame (lane.py).
 """

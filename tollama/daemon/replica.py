@@ -76,8 +76,12 @@ class Replica:
             self.pending[batch] = jobs[0]
             self.process.send(forecast_frame(batch, jobs[0]))
 
-    def skip(self, job: Job) -> None:
-        """Tell the runner that nobody waits for a job of the batch."""
+    def skip(self, job: Job, now: float) -> None:
+        """Nobody waits for a job of the batch any more: tell the runner, and look at the clock."""
+        self.live -= 1
+        if not self.live:
+            self.dead_since = now
+        self.bell.ring()
         if self.process is None or not self.lane.launch.batching:
             return
         for wire_id, other in self.pending.items():
@@ -97,25 +101,25 @@ class Replica:
     # The thread
 
     def _run(self) -> None:
-        lane = self.lane
+        lane, crew = self.lane, self.lane.crew
         try:
             while self._start() and self._serve():
                 pass
         except Exception as error:  # a defect here must not leave callers waiting
             self.scheduler.log(f"{lane.launch.model}: {type(error).__name__}: {error}")
-            lane.died(self, RunnerError(f"the scheduler failed: {type(error).__name__}: {error}"))
+            crew.died(self, RunnerError(f"the scheduler failed: {type(error).__name__}: {error}"))
             raise
         finally:
-            lane.leave(self)
+            crew.leave(self)
             self._end_process()
             self.bell.close()
-            lane.thread_ended()
+            crew.thread_ended()
 
     def _start(self) -> bool:
         """Start a process and load the model; False when this replica is done."""
-        lane = self.lane
+        lane, crew = self.lane, self.lane.crew
         while True:
-            delay = lane.wants_start(self)
+            delay = crew.wants_start(self)
             if delay is None:
                 return False
             if delay > 0:
@@ -124,7 +128,7 @@ class Replica:
             try:
                 self.scheduler.take_room(lane, self.bell)
             except TollamaError as error:
-                lane.no_room(self, error)
+                crew.no_room(self, error)
                 return False
             final = False
             try:
@@ -134,11 +138,11 @@ class Replica:
             except TollamaError as error:
                 failure, final = error, True
             else:
-                lane.started(self, facts)
+                crew.started(self, facts)
                 return True
             self.scheduler.log(f"{lane.launch.model}: not loaded: {failure.message}")
             self._end_process(kill=True)
-            if not lane.start_failed(self, failure, final=final):
+            if not crew.start_failed(self, failure, final=final):
                 return False
 
     def _load(self) -> dict[str, Any]:
@@ -170,9 +174,9 @@ class Replica:
 
     def _serve(self) -> bool:
         """Work until the process dies (True) or is not wanted any more (False)."""
-        lane, process = self.lane, self.process
+        lane, crew, process = self.lane, self.lane.crew, self.process
         assert process is not None
-        turn, poll = lane.turn, process.poll
+        turn, poll = crew.turn, process.poll
         while True:
             wait = turn(self)
             if wait is None:
@@ -185,7 +189,7 @@ class Replica:
             except TollamaError as error:
                 self.scheduler.log(f"{lane.launch.model}: {error.message}")
                 process.kill()
-                lane.died(self, error)
+                crew.died(self, error)
                 self.process = None
                 process.close(0, 0)
                 return True
@@ -196,7 +200,7 @@ class Replica:
             end = line.find(b'"', len(_HEAD))
             if line.startswith(_RESULT, end) and line.endswith(b"}"):
                 raw = line[end + len(_RESULT) : -1]
-                if not self.lane.answered(self, line[len(_HEAD) : end], raw):
+                if not self.lane.crew.answered(self, line[len(_HEAD) : end], raw):
                     self._stale(line)
                 return
         frame = protocol.decode(line)
@@ -206,11 +210,11 @@ class Replica:
             self.process.stray(line)
         elif "error" in frame:
             error = protocol.error_from_frame(frame["error"])
-            if not self.lane.answered(self, frame_id.encode(), error):
+            if not self.lane.crew.answered(self, frame_id.encode(), error):
                 self._stale(line)
         elif "result" in frame:
             raw = protocol.dumps(frame["result"])
-            if not self.lane.answered(self, frame_id.encode(), raw):
+            if not self.lane.crew.answered(self, frame_id.encode(), raw):
                 self._stale(line)
         elif "event" in frame:
             self._progress(frame["event"])
@@ -253,7 +257,7 @@ def forecast_frame(frame_id: bytes, job: Job) -> bytes:
 
 
 def _whole(body: bytes, job: Job) -> Any:
-    """A request with what a batch frame carries beside it: a preset's fields and the ids' numbers."""
+    """A request with what a batch frame carries beside it: a preset's fields, numbered ids."""
     import json
 
     from tollama.core.schemas import with_defaults

@@ -1,8 +1,9 @@
 """One runner: a child process and the pipe to it, with every wait bounded.
 
-Covered: spawn, handshake, sending without ever blocking, reading lines, its stderr, a graceful end and a
-hard one. A runner that stops reading, writes half a line, floods, closes its output or hangs costs the
-caller no more than its own timeout. Not covered: what to do about it (replica.py, lane.py).
+Covered: spawn, handshake, sending without ever blocking, reading lines, its stderr, a graceful end
+and a hard one. A runner that stops reading, writes half a line, floods, closes its output or hangs
+costs the caller no more than its own timeout. Not covered: what to do about it (replica.py,
+lane.py).
 
 Windows has no poll for pipes: reader threads feed the bell's queue there (untested).
 """
@@ -13,7 +14,6 @@ import json
 import math
 import os
 import select
-import signal
 import subprocess
 import threading
 import time
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from tollama.core import protocol
 from tollama.core.errors import DeadlineExceeded, ProtocolError, RunnerCrashed, shown
 from tollama.daemon.bell import POLLS, Bell, milliseconds
+from tollama.daemon.child import kill_tree, signal_name, wait_exit
+from tollama.daemon.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +48,7 @@ class RunnerProcess:
         self.log = log
         self.started_at = time.time()
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        self._partial: list[bytes] = []
-        self._partial_size = 0
+        self._lines = Lines(protocol.MAX_LINE)
         self._stderr_partial = b""
         self._out = bytearray()
         self._out_lock = threading.Lock()
@@ -168,32 +169,9 @@ class RunnerProcess:
         except BlockingIOError:
             return
         if chunk:
-            self._split(chunk, lines)
+            lines += self._lines.feed(chunk)
         else:
             self._eof = True
-
-    def _split(self, chunk: bytes, lines: list[bytes]) -> None:
-        """Cut a chunk into lines; looks at every byte once, however long a line is."""
-        end = chunk.rfind(b"\n")
-        if end < 0:
-            self._partial.append(chunk)
-            self._partial_size += len(chunk)
-            if self._partial_size > protocol.MAX_LINE:
-                raise ProtocolError(
-                    f"the runner of {self.model} sent a line of over {protocol.MAX_LINE} bytes"
-                )
-            return
-        if self._partial:
-            self._partial.append(chunk[:end])
-            lines.extend(b"".join(self._partial).split(b"\n"))
-            self._partial.clear()
-            self._partial_size = 0
-        else:
-            lines.extend(chunk[:end].split(b"\n"))
-        if end + 1 < len(chunk):
-            rest = chunk[end + 1 :]
-            self._partial.append(rest)
-            self._partial_size = len(rest)
 
     def _read_err(self) -> None:
         try:
@@ -270,22 +248,15 @@ class RunnerProcess:
 
     def kill(self) -> None:
         """End the runner and its children now."""
-        if self._closed:
-            return
-        if os.name == "posix":
-            try:
-                os.killpg(self.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
-        else:
-            self._child.kill()
+        if not self._closed:
+            kill_tree(self._child)
 
     def alive(self) -> bool:
         """Whether the process has not ended."""
-        return not self._closed and _wait_exit(self._child, 0) is False
+        return not self._closed and wait_exit(self._child, 0) is False
 
     def close(self, eof_grace: float = EOF_GRACE, term_grace: float = TERM_GRACE) -> None:
-        """End the runner: end of stdin, then SIGTERM, then SIGKILL; reaps it and frees the pipes."""
+        """End the runner: end of stdin, SIGTERM, SIGKILL; reaps it and frees the pipes."""
         if self._closed:
             return
         with self._out_lock:
@@ -311,7 +282,7 @@ class RunnerProcess:
         """Wait for the exit while what the runner still says is read and dropped."""
         until = time.monotonic() + timeout
         if not POLLS:
-            return _wait_exit(self._child, timeout)
+            return wait_exit(self._child, timeout)
         poller = select.poll()
         open_fds = {self._out_fd, self._err_fd}
         if self._eof:
@@ -322,7 +293,7 @@ class RunnerProcess:
             left = until - time.monotonic()
             events = poller.poll(milliseconds(left)) if left > 0 else []
             if not events:
-                return _wait_exit(self._child, 0)
+                return wait_exit(self._child, 0)
             for fd, _ in events:
                 chunk = os.read(fd, CHUNK)
                 if fd == self._err_fd:
@@ -330,9 +301,9 @@ class RunnerProcess:
                 if not chunk:
                     poller.unregister(fd)
                     open_fds.discard(fd)
-            if _wait_exit(self._child, 0):
+            if wait_exit(self._child, 0):
                 return True
-        return _wait_exit(self._child, max(0.0, until - time.monotonic()))
+        return wait_exit(self._child, max(0.0, until - time.monotonic()))
 
     def _drain_err(self) -> None:
         try:
@@ -346,14 +317,14 @@ class RunnerProcess:
 
     def _obituary(self) -> RunnerCrashed:
         """Why the runner has gone, with its last line on stderr."""
-        _wait_exit(self._child, 0.5)
+        wait_exit(self._child, 0.5)
         if POLLS and not self._closed:
             self._drain_err()
         code = None if self._closed else self._child.poll()
         if code is None:
             how = "closed its pipe"
         elif code < 0:
-            how = f"was killed by {_signal_name(-code)}"
+            how = f"was killed by {signal_name(-code)}"
         else:
             how = f"ended with status {code}"
         last = next((line for line in reversed(self.stderr) if line.strip()), "")
@@ -390,67 +361,7 @@ class RunnerProcess:
             self.bell.clear()
         elif item[0] is self:
             if item[1]:
-                self._split(item[1], lines)
+                lines += self._lines.feed(item[1])
             else:
                 self._eof = True
                 raise self._obituary()
-
-
-def _wait_exit(child: subprocess.Popen[bytes], timeout: float) -> bool:
-    """Whether the process has ended within `timeout`; it is left unreaped where that is possible."""
-    if not hasattr(os, "waitid"):
-        try:
-            child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-    if child.returncode is not None:
-        return True
-    if timeout > 0 and not hasattr(os, "pidfd_open"):
-        try:
-            child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-    if timeout > 0:
-        try:
-            fd = os.pidfd_open(child.pid)
-        except OSError:
-            pass
-        else:
-            try:
-                poller = select.poll()
-                poller.register(fd, select.POLLIN)
-                poller.poll(milliseconds(timeout))
-            finally:
-                os.close(fd)
-    try:
-        found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return True
-    return found is not None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def rss_bytes(pid: int) -> int | None:
-    """The resident memory of a process, None when it cannot be told."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        pass
-    if os.name != "posix" or os.path.isdir("/proc/self"):
-        return None
-    try:
-        found = subprocess.run(
-            ["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, timeout=2, check=False
-        )
-        return int(found.stdout) * 1024
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None

@@ -4,11 +4,12 @@
     load     a model without a request        unload   one model, now
     loaded   what /api/ps shows               close    everything, bounded
 
-A lane waits for room when `max_loaded` are there: the least recently used idle one is unloaded for it, and
-a busy one is waited for. A model whose digest has changed gets a new lane while the old one finishes.
+A lane waits for room when `max_loaded` are there: the least recently used idle one is unloaded for
+it, and a busy one is waited for. A model whose digest has changed gets a new lane while the old one
+finishes.
 
-Not covered: order, batches and deadlines inside a lane (lane.py, backlog.py), processes (replica.py).
-"""
+Not covered: order, batches and deadlines inside a lane (lane.py, backlog.py), processes
+(replica.py)."""
 
 from __future__ import annotations
 
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tollama.core.errors import TollamaError, Unavailable
 from tollama.daemon.call import Call, Job, Launch
+from tollama.daemon.child import rss_bytes
+from tollama.daemon.crew import OPEN
 from tollama.daemon.health import Health
-from tollama.daemon.lane import OPEN, Lane
+from tollama.daemon.lane import Lane
 from tollama.daemon.replica import Replica
-from tollama.daemon.runner_process import RunnerProcess, rss_bytes
+from tollama.daemon.runner_process import RunnerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -101,7 +104,7 @@ class Scheduler:
         keep_alive: float | None = None,
         more: bool = False,
     ) -> Call:
-        """Queue a request's jobs; with `more`, further ones follow by `Call.add` until `Call.close`.
+        """Queue a request's jobs; with `more`, `Call.add` brings further ones until `Call.close`.
 
         Raises QueueFull, RunnerCrashed while a crash loop pauses, Unavailable when shutting down.
         """
@@ -124,7 +127,7 @@ class Scheduler:
         return call.lane.facts or {}
 
     def unload(self, model: str, grace: float = UNLOAD_GRACE) -> bool:
-        """End a model's processes; what runs may finish, what waits is refused. False if there are none."""
+        """End a model's processes, False if there are none; what waits is refused, what runs may end."""
         with self._lock:
             lanes = [lane for lane in self._alive if lane.launch.model == model]
         for lane in lanes:
@@ -149,11 +152,11 @@ class Scheduler:
                 facts, loaded_at = lane.facts, lane.loaded_at
                 if facts is None or loaded_at is None or lane.state is not OPEN:
                     continue
-                processes = [r.process for r in lane.replicas if r.process is not None]
+                processes = [r.process for r in lane.crew.replicas if r.process is not None]
                 last = lane.last_used if lane.is_idle else now
                 expires = math.inf if lane.keep_alive < 0 else last + lane.keep_alive
                 queued = lane.backlog.queued
-                running = sum(replica.live for replica in lane.replicas)
+                running = sum(replica.live for replica in lane.crew.replicas)
             pids = tuple(process.pid for process in processes)
             vram = facts.get("vram_bytes")
             found.append(
@@ -187,7 +190,7 @@ class Scheduler:
         for lane in lanes:
             lane.ended.wait(max(0.0, until - time.monotonic()))
         for lane in lanes:
-            lane.kill()
+            lane.crew.kill()
 
     def wake(self) -> None:
         """Make every waiting thread look at the clock again (after it jumped, and in tests)."""
@@ -208,7 +211,7 @@ class Scheduler:
                 if old.launch.digest == launch.digest:
                     return old
                 old.retire()
-                if not old.threads:
+                if not old.crew.threads:
                     self._alive.discard(old)
             history = self._history(launch)
             refusal = history.refusal(self.clock())
