@@ -126,6 +126,19 @@ def test_times_of_day_lose_seconds_that_are_nought():
     ]
 
 
+def test_times_of_day_without_seconds_keep_their_minutes():
+    one = forecast(horizon=2, timestamps=["2024-03-31T23:00", "2024-04-01T00:00"])
+    lines = render.forecast_table(response(one), PLAIN).splitlines()
+    assert [line[:16] for line in lines[1:]] == ["2024-03-31 23:00", "2024-04-01 00:00"]
+
+
+def test_a_quantile_that_one_series_lacks_is_a_dash():
+    text = render.forecast_table(
+        response(forecast("a", 1), forecast("b", 1, quantiles=None)), PLAIN
+    )
+    assert text.splitlines()[2].split()[-5:] == ["-"] * 5
+
+
 # -- reports --------------------------------------------------------------------------------------
 
 

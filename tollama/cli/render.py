@@ -189,7 +189,10 @@ def forecast_table(response: dict[str, Any], term: Terminal, *, limit: int | Non
     texts: list[list[str]] = []
     for forecast in forecasts:
         quantiles = forecast.get("quantiles") or {}
-        values = [forecast["mean"], *(quantiles.get(q, []) for q in columns)]
+        values = [
+            forecast["mean"],
+            *(quantiles.get(q, [None] * len(forecast["mean"])) for q in columns),
+        ]
         places = _places(values)
         stamps = timestamps(forecast)
         for step, row in enumerate(zip(*values, strict=True)):
@@ -201,11 +204,10 @@ def forecast_table(response: dict[str, Any], term: Terminal, *, limit: int | Non
             cells = [stamp, *(number(value, places) for value in row)]
             texts.append([*([clean(forecast["id"], term)] if several else []), *cells])
     left = 2 if several else 1
-    if dated and all(
-        row[left - 1].endswith(":00") for row in texts if row[left - 1][-1:].isdigit()
-    ):
-        for row in texts:
-            row[left - 1] = row[left - 1].removesuffix(":00")
+    times = [line[left - 1] for line in texts if line[left - 1][-1:].isdigit()]
+    if dated and all(len(time) == 19 and time.endswith(":00") for time in times):
+        for line in texts:
+            line[left - 1] = line[left - 1].removesuffix(":00")
     if term.is_tty:
         _drop_widest(texts, titles, left + 1, term.width)
     right = [i >= left for i in range(len(titles))]
@@ -216,8 +218,8 @@ def _drop_widest(texts: list[list[str]], titles: list[str], keep: int, width: in
     """Leaves out the last intervals, both bounds at once, until a line fits the width."""
 
     def needed() -> int:
-        cells = [max(map(len, column)) for column in zip(titles, *texts, strict=True)]
-        return sum(cells) + len(_GAP) * (len(cells) - 1)
+        widths = [max(map(len, cells)) for cells in zip(titles, *texts, strict=True)]
+        return sum(widths) + len(_GAP) * (len(widths) - 1)
 
     while len(titles) > keep and needed() > width:
         pair = titles[-1].endswith("% high")
