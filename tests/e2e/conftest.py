@@ -110,7 +110,8 @@ def command(pyz: Path, *args: str, env: dict[str, str], stdin: str | None = None
         cwd=ROOT,
     )
     if check is not None:
-        assert found.returncode == check, (found.returncode, found.stdout[-500:], found.stderr[-800:])
+        shown = (found.returncode, found.stdout[-500:], found.stderr[-800:])
+        assert found.returncode == check, shown
     return found
 
 

@@ -169,9 +169,7 @@ def test_values_that_are_not_finite_are_found_with_their_path(daemon):
 
 
 def test_an_unknown_option_is_refused_with_a_hint(daemon):
-    found = daemon.json(
-        "POST", "/v1/forecast", body(options={"season_lenght": 4}), status=400
-    )
+    found = daemon.json("POST", "/v1/forecast", body(options={"season_lenght": 4}), status=400)
     assert "did you mean 'season_length'" in found["error"]
 
 
@@ -234,7 +232,8 @@ def test_mock_is_pulled_copied_and_deleted(daemon):
         "writing manifest",
         "success",
     ]
-    assert daemon.json("POST", "/api/pull", {"model": "mock", "stream": False})["status"] == "success"
+    last = daemon.json("POST", "/api/pull", {"model": "mock", "stream": False})
+    assert last["status"] == "success"
     daemon.json("POST", "/api/copy", {"source": "mock", "destination": "Mine"})
     found = daemon.json("POST", "/v1/forecast", body(model="mine", series=[{"target": [1, 7]}]))
     assert found["forecasts"][0]["mean"] == [7, 7, 7]

@@ -35,7 +35,10 @@ def runner_pids(daemon):
 
 
 def forecast(daemon, model="auto", count=1, **changes):
-    series = [{"id": f"s{i}", "target": [float((j * 7 + i) % 23) for j in range(400)]} for i in range(count)]
+    series = [
+        {"id": f"s{i}", "target": [float((j * 7 + i) % 23) for j in range(400)]}
+        for i in range(count)
+    ]
     return daemon.request(
         "POST", "/v1/forecast", {"model": model, "horizon": 12, "series": series, **changes}
     )
@@ -113,7 +116,7 @@ def test_preloaded_models_are_there_when_the_daemon_is_ready(start):
 def test_a_preload_that_fails_keeps_the_daemon_unready(start):
     daemon = start(TOLLAMA_PRELOAD="nothing")
     status, _, data = daemon.request("GET", "/health/ready")
-    found = wait_for(lambda: (b"could not be loaded" in daemon.request("GET", "/health/ready")[2]))
+    found = wait_for(lambda: b"could not be loaded" in daemon.request("GET", "/health/ready")[2])
     assert found
     assert daemon.request("GET", "/health/live")[0] == 200
     assert status == 503, data

@@ -10,8 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "models", "daemon", "cli")
 # The hub's child is the one place that uses the vendored client.
-OUTSIDE = {"tollama/models/hub_child.py", "tollama/models/hub_wire.py", "tollama/models/hub_listing.py",
-           "tollama/models/hub_trouble.py", "tollama/models/download.py"}  # fmt: skip
+OUTSIDE = {"tollama/models/hub_wire.py", "tollama/models/hub_trouble.py"}
 OPTIONAL = {
     "tollama/cli/sources.py": {"pyarrow"},
     "tollama/client.py": {"pandas", "polars", "pyarrow", "matplotlib", "numpy"},

@@ -43,7 +43,11 @@ def test_all_bad_fields_are_reported_together():
         {
             "horizon": 0,
             "quantiles": [0.5, 1, 0.5, "x"],
-            "series": [{"id": 1, "target": [1, "x"]}, {"target": []}, {"freq": "foo", "target": [1]}],
+            "series": [
+                {"id": 1, "target": [1, "x"]},
+                {"target": []},
+                {"freq": "foo", "target": [1]},
+            ],
             "serie": 1,
             "options": {"covariates_mode": "maybe"},
             "timeout": -1,

@@ -1,8 +1,9 @@
 """`tollama run` of a big file into a file: series by series, memory flat, resumable.
 
-Answers go to OUTPUT.part in the order of the input and become OUTPUT at the end. After a kill the same
-command goes on behind the last whole series: OUTPUT.part.json holds what the part was made from, and a part
-of anything else is begun anew. Not covered: reading (data.py) and the daemon's side (forecasting.bulk).
+Answers go to OUTPUT.part in the order of the input and become OUTPUT at the end. After a kill the
+same command goes on behind the last whole series: OUTPUT.part.json holds what the part was made
+from, and a part of anything else is begun anew. Not covered: reading (data.py) and the daemon's
+side (forecasting.bulk).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def wanted(args: Namespace) -> bool:
-    """Whether a run is done this way: data in a file or on standard input, CSV or JSON lines out."""
+    """Whether a run is done this way: a file or standard input, to a CSV or JSON lines file."""
     from tollama.cli.run import form_of
 
     return bool(
@@ -123,7 +124,7 @@ def _pulled(args: Namespace, api: Api, source: Any) -> None:
 
 
 class Part:
-    """The output while it grows: OUTPUT.part, and OUTPUT.part.json that says what it is a part of."""
+    """The output while it grows: OUTPUT.part, and OUTPUT.part.json that says what it is from."""
 
     def __init__(self, output: str, form: str, head: dict[str, Any], source: str) -> None:
         self.output = os.path.abspath(output)

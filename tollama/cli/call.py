@@ -1,15 +1,16 @@
 """How the command line reaches the API: a daemon over a socket, or the service in this process.
 
-    Remote   a small HTTP/1.1 client, because http.client costs 28 ms to import; TLS and streams included,
-             and never through a proxy
+    Remote   a small HTTP/1.1 client, because http.client costs 28 ms to import; TLS and streams
+             included, and never through a proxy
     Local    the same routes over a Service of this process, for when no daemon runs
 
-Both give `call` (one JSON answer) and `stream` (NDJSON objects as they come), and raise the errors of
-core/errors.py. Not covered: retries and redirects, which the daemon never sends.
+Both give `call` (one JSON answer) and `stream` (NDJSON objects as they come), and raise the errors
+of core/errors.py. Not covered: retries and redirects, which the daemon never sends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -247,10 +248,9 @@ class _Exchange:
 
     def _send(self) -> None:
         if self.feed is None:
-            try:
+            # Refused before the body was read: the answer says why.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.sock.sendall(self.head + (self.body or b""))
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # refused before the body was read: the answer says why
             return
         import threading
 
@@ -268,10 +268,8 @@ class _Exchange:
                 self.send_error = error
                 import socket
 
-                try:
+                with contextlib.suppress(OSError):
                     self.sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
         self.sender = threading.Thread(target=feed, daemon=True)
         self.sender.start()
@@ -297,10 +295,10 @@ class _Exchange:
         if self.status >= 400:
             data = b"".join(self.chunks())
             try:
-                value = json.loads(data)
+                body = json.loads(data)
             except ValueError:
-                value = {"error": data.decode("utf-8", "replace")[:300]}
-            error = from_wire(value, self.status)
+                body = {"error": data.decode("utf-8", "replace")[:300]}
+            error = from_wire(body, self.status)
             retry = self.headers.get("retry-after", "")
             error.retry_after = float(retry) if retry.isdigit() else None
             raise error
@@ -330,7 +328,7 @@ class _Exchange:
         if self.send_error is not None:
             return self.send_error
         return DaemonUnreachable(
-            f"the daemon at {self.remote.where.url} closed the connection in the middle of the answer"
+            f"the daemon at {self.remote.where.url} closed the connection before its answer ended"
         )
 
     def lines(self) -> Iterator[bytes]:
@@ -359,7 +357,7 @@ def unreachable(where: Address, error: BaseException) -> DaemonUnreachable:
 
 
 def ask(args: Any, method: str, path: str, body: object = None, *, local: bool = True) -> Any:
-    """One call to the daemon; where none runs and no address was given, the same in this process."""
+    """One call to the daemon; where none runs and none was named, the same in this process."""
     remote = connect(args.base_url, timeout=args.timeout)
     try:
         return remote.call(method, path, body)

@@ -21,7 +21,12 @@ def add_backtest(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("file", help="CSV, JSON lines, JSON or Parquet; - = standard input")
     add("--models", default="auto,theta,seasonal-naive", metavar="A,B", help="models to compare")
-    add("--horizon", type=int, metavar="N", help="steps forecast at each cutoff (default one season)")
+    add(
+        "--horizon",
+        type=int,
+        metavar="N",
+        help="steps forecast at each cutoff (default one season)",
+    )
     add("--windows", type=int, default=3, metavar="N", help="cutoffs per series (default 3)")
     add("--stride", type=int, metavar="N", help="steps between cutoffs (default: the horizon)")
     add("--quantiles", metavar="Q,Q", help="levels to score (default 80%% and 95%% bounds)")
@@ -40,7 +45,8 @@ def read_file(args: Namespace) -> list[dict[str, Any]]:
     found = data.read_series(args.file, **data_options(args))
     for note in found.notes:
         sys.stderr.write(f"note: {note}\n")
-    return found.series
+    series: list[dict[str, Any]] = found.series
+    return series
 
 
 def backtest(args: Namespace) -> int:
@@ -105,7 +111,8 @@ def show_leaderboard(response: dict[str, Any]) -> None:
                 f"{row['wins']}/{len(row['series'])}",
             ]
         )
-    print_table(["", "MODEL", *(name.upper() for name in metrics), "SKILL", "WINS"], rows)
+    titles = [_title(name) for name in metrics]
+    print_table(["", "MODEL", *titles, "SKILL", "WINS"], rows)
     sys.stdout.write(
         f"\nwinner: {response['winner']} by {key}; {response['windows']} windows of "
         f"{response['horizon']} steps, skill against {response['baseline']['model']}\n"
@@ -114,6 +121,12 @@ def show_leaderboard(response: dict[str, Any]) -> None:
         sys.stderr.write(f"warning: {warning}\n")
     if len(response["warnings"]) > 10:
         sys.stderr.write(f"warning: and {len(response['warnings']) - 10} more\n")
+
+
+def _title(metric: str) -> str:
+    """A score's name as a heading: coverage_0.95 is "95% COV"."""
+    name, _, level = metric.partition("_")
+    return f"{float(level) * 100:.4g}% COV" if level else name.upper()
 
 
 def _number(value: float | None) -> str:

@@ -1,7 +1,8 @@
-"""The commands of tollama: one table, one parser a command, one place where errors become exit codes.
+"""The commands of tollama: one table, one parser a command, one place where errors become exit
+codes.
 
-Only the parser of the command that was asked for is built, and a command's module is imported when it runs:
-that is what makes `tollama list` start in a few milliseconds.
+Only the parser of the command that was asked for is built, and a command's module is imported when
+it runs: that is what makes `tollama list` start in a few milliseconds.
 
 Not covered: what commands do (models.py, run.py, serve.py ...) and how output looks (render.py).
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Command(namedtuple("Command", "name module summary examples")):
-    """A command: `tollama.cli.<module>` has `add_<name>(parser)` and `<name>(args) -> exit code`."""
+    """A command: `tollama.cli.<module>` has `add_<name>(parser)` and `<name>(args) -> code`."""
 
     __slots__ = ()
 

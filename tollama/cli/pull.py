@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FLAGS = ("insecure", "offline", "local_files_only", "no_config", "accept_license", "force")
 VALUES = (
-    "http_proxy", "https_proxy", "no_proxy", "hf_home", "token", "revision", "endpoint", "ca_bundle",
+    "http_proxy", "https_proxy", "no_proxy", "hf_home", "token", "revision", "endpoint",
+    "ca_bundle",
 )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def events_of(args: Namespace, body: dict[str, Any]) -> Iterator[dict[str, Any]]
 
 
 def show_progress(events: Iterator[dict[str, Any]], *, quiet: bool = False) -> dict[str, Any]:
-    """Print a pull's events as they come: a bar on a terminal, lines otherwise; returns the last."""
+    """Print a pull's events as they come: a bar on a terminal, else lines; returns the last."""
     from tollama.cli.progress import PullProgress
 
     progress = PullProgress(sys.stderr, os.environ, quiet=quiet)

@@ -1,7 +1,8 @@
-"""`tollama run`: a file, standard input or a request in; a table with a chart, JSON, CSV or JSON lines out.
+"""`tollama run`: a file, standard input or a request in; a table with a chart, JSON, CSV or JSON
+lines out.
 
-A big file that goes to a file is done series by series (bulk.py). Not covered: reading data (data.py) and
-how output looks (render.py, chart.py).
+A big file that goes to a file is done series by series (bulk.py). Not covered: reading data
+(data.py) and how output looks (render.py, chart.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
     from typing import Any
+
+    from tollama.cli.call import Local
 
 FORMATS = ("table", "json", "csv", "jsonl")
 # 80% and 95% bounds.
@@ -88,7 +91,7 @@ class Api:
 
     def __init__(self, args: Namespace) -> None:
         self.remote = call.connect(args.base_url, timeout=args.timeout)
-        self.local: call.Local | None = None
+        self.local: Local | None = None
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """POST an object, its answer's lines as they come."""
@@ -115,7 +118,7 @@ class Api:
         assert self.local is not None
         return self.local.call("POST", path, body)
 
-    def here(self) -> call.Local:
+    def here(self) -> Local:
         """The service of this process; says so once."""
         if self.local is None:
             sys.stderr.write("no daemon is running, forecasting in this process\n")

@@ -1,4 +1,5 @@
-"""`tollama runtime`: the packages of a family, in a virtual environment of its own under TOLLAMA_HOME.
+"""`tollama runtime`: the packages of a family, in a virtual environment of its own under
+TOLLAMA_HOME.
 
 The work is done here, on TOLLAMA_HOME itself; a running daemon uses a new runtime at the next load.
 """

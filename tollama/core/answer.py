@@ -1,7 +1,7 @@
 """The JSON of an answer: written by the runner, checked by the daemon, joined from slices.
 
-The check runs at C speed and the bytes are passed on as they came. Every violation is a BadForecast that
-names the field, because a wrong forecast must never look like a right one.
+The check runs at C speed and the bytes are passed on as they came. Every violation is a BadForecast
+that names the field, because a wrong forecast must never look like a right one.
 """
 
 from __future__ import annotations

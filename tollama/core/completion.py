@@ -1,7 +1,8 @@
 """What a request leaves out, filled in once inside the runner.
 
-Frequency from timestamps, nulls for steps that are missing between them, the season length, the first
-future timestamp, and covariates split into their past and future parts. A model author sees the result.
+Frequency from timestamps, nulls for steps that are missing between them, the season length, the
+first future timestamp, and covariates split into their past and future parts. A model author sees
+the result.
 
 Not covered: checks that need no calendar (schemas.py) and what a model can use (runner_sdk.py).
 """
@@ -22,8 +23,8 @@ MAX_SPREAD = 100
 def complete(request: ForecastRequest, *, offset: int = 0) -> tuple[ForecastRequest, list[str]]:
     """The request with everything derived, and warnings for what had to be mended.
 
-    Raises InvalidRequest with the paths of timestamps that no frequency explains. `offset` numbers the
-    first series within the client's own request.
+    Raises InvalidRequest with the paths of timestamps that no frequency explains. `offset` numbers
+    the first series within the client's own request.
     """
     warnings: list[str] = []
     problems: list[tuple[Loc, str]] = []

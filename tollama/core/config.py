@@ -1,9 +1,10 @@
 """Every setting in one table: the TOLLAMA_* variables and the keys of config.json.
 
-This module is the only reader of the environment. Help texts, docs/configuration.md and /api/info are
-printed from the tables; a bad value is an error that names its variable or key.
+This module is the only reader of the environment. Help texts, docs/configuration.md and /api/info
+are printed from the tables; a bad value is an error that names its variable or key.
 
-Not covered: precedence of pull settings over a request, which models/pulls.py resolves field by field.
+Not covered: precedence of pull settings over a request, which models/pulls.py resolves field by
+field.
 """
 
 from __future__ import annotations

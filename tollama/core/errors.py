@@ -4,7 +4,7 @@
       InvalidRequest                   invalid_request     400  exit 2
         Unsupported                    unsupported         400  exit 2
         TooLarge                       too_large           413  exit 2
-      BadHttp                          bad_http            400  exit 2   (411, 414, 415, 431 by `status`)
+      BadHttp                          bad_http            400  exit 2   (411, 414 ... by `status`)
       Unauthorized                     unauthorized        401  exit 2
       Forbidden                        forbidden           403  exit 2
       NotFound                         not_found           404  exit 3
@@ -31,11 +31,13 @@
       DiskFull                         disk_full           507  exit 1
       Cancelled                        cancelled           499  exit 130
 
-Messages are lower case without a full stop: the thing, what was expected, what was found, the command
-that fixes it. `to_wire` and `from_wire` turn an error into its JSON form and back, so that the daemon,
-the runners, the command line and the Python client all raise and catch the same classes.
+Messages are lower case without a full stop: the thing, what was expected, what was found, the
+command that fixes it. `to_wire` and `from_wire` turn an error into its JSON form and back, so that
+the daemon, the runners, the command line and the Python client all raise and catch the same
+classes.
 
-Not covered: where errors are caught. That is runner_sdk.serve, daemon.http and cli.main, nowhere else.
+Not covered: where errors are caught. That is runner_sdk.serve, daemon.http and cli.main, nowhere
+else.
 """
 
 from __future__ import annotations
@@ -168,7 +170,7 @@ class NotImplementedYet(TollamaError):
 
 
 class RuntimeMissing(TollamaError):
-    """A family whose packages are not installed; the message names the command that installs them."""
+    """A family whose packages are not installed; the message names the command that does it."""
 
     code = "runtime_missing"
     status = 503

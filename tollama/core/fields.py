@@ -4,7 +4,8 @@ A reader is a function `(value, loc) -> checked value` that raises InvalidReques
 object field by field, goes on after a bad one, and raises once for all of them. Nothing is coerced:
 `true` is not a number, "5" is not 5, and an integer is fine where a float is wanted.
 
-Not covered: what fields mean together (schemas.py does that) and the splitting of raw bytes (splice.py).
+Not covered: what fields mean together (schemas.py does that) and the splitting of raw bytes
+(splice.py).
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def fail(loc: Loc, message: str) -> InvalidRequest:
 class Fields:
     """The fields of one JSON object; use it as a context manager.
 
-    `take` reads one field and records its problems; leaving the block raises InvalidRequest with all
-    problems, unknown fields included (with a "did you mean"), unless `lenient`.
+    `take` reads one field and records its problems; leaving the block raises InvalidRequest with
+    all problems, unknown fields included (with a "did you mean"), unless `lenient`.
     """
 
     def __init__(self, value: object, loc: Loc = (), *, lenient: bool = False) -> None:
@@ -199,7 +200,7 @@ def list_of(read: Reader[T]) -> Reader[list[T]]:
 
 
 def numbers_or_null(value: object, loc: Loc) -> list[float | None]:
-    """A list of finite numbers and nulls, checked at C speed; bad items are looked for only then."""
+    """A list of finite numbers and nulls, checked at C speed; bad items are searched only then."""
     items = json_list(value, loc)
     kinds = set(map(type, items))
     if kinds <= NUMBER_TYPES:

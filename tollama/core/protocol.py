@@ -1,13 +1,14 @@
 """The frames of the pipe between the daemon and a runner: one JSON object a line, UTF-8.
 
-    daemon -> runner   {"id","method","params"}            hello, load, unload, forecast, batch, embed
+    daemon -> runner   {"id","method","params"}            hello, load, unload, forecast, batch
                        {"method":"cancel","params":{"id"}}   no answer
     runner -> daemon   {"id","result"}  {"id","error":{"code","message","data"}}  {"id","event"}
 
-A request's JSON is spliced into `params` as the client wrote it, and the bytes after `"result":` are
-passed on unparsed; that is why a result line has exactly the form that `result_line` writes.
+A request's JSON is spliced into `params` as the client wrote it, and the bytes after `"result":`
+are passed on unparsed; that is why a result line has exactly the form that `result_line` writes.
 
-Not covered: reading with deadlines (daemon/runner_process.py) and the loop of a runner (runner_sdk.py).
+Not covered: reading with deadlines (daemon/runner_process.py) and the loop of a runner
+(runner_sdk.py).
 """
 
 from __future__ import annotations

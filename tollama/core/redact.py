@@ -1,8 +1,8 @@
 """Secrets taken out of what people see: logs, errors, /api/info, progress lines.
 
-Covered: hub tokens (hf_...), API keys (tk-...), bearer and basic credentials, `token=` parameters and
-passwords in URLs. Not covered: secrets that look like ordinary words; nothing is logged with values of a
-request in the first place.
+Covered: hub tokens (hf_...), API keys (tk-...), bearer and basic credentials, `token=` parameters
+and passwords in URLs. Not covered: secrets that look like ordinary words; nothing is logged with
+values of a request in the first place.
 """
 
 from __future__ import annotations

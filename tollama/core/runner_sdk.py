@@ -7,9 +7,10 @@
                                      for s in request.series])
     serve(Mine())
 
-Covered: frames, handshake, reading and completing requests, covariates that the model cannot use, unknown
-options, scores, errors as values, cancellation of jobs that have not begun, end on EOF even in the middle of
-a computation. Not covered: batching across requests, which a family does in `forecast_batch`.
+Covered: frames, handshake, reading and completing requests, covariates that the model cannot use,
+unknown options, scores, errors as values, cancellation of jobs that have not begun, end on EOF even
+in the middle of a computation. Not covered: batching across requests, which a family does in
+`forecast_batch`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ __all__ = ["Forecast", "ForecastRequest", "ForecastResponse", "Runner", "Series"
 
 
 class Runner:
-    """A model behind the pipe; subclass it and override `forecast`, and `load` if there are weights.
+    """A model behind the pipe; subclass it and override `forecast`, and `load` if there are
+    weights.
 
     `options` names the request options that the model takes besides the common ones, each with a
     reader of fields.py. `capabilities` says what of a request the model can use. `threads` is the
@@ -62,7 +64,7 @@ class Runner:
     def load(
         self, *, model: str, path: str | None, options: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Make `model` ready; `path` is its folder of weights. The facts returned are shown by ps."""
+        """Make `model` ready; `path` is its folder of weights. ps shows the facts returned."""
 
     def forecast(self, request: ForecastRequest) -> ForecastResponse:
         """The forecasts of a complete, checked request: one per series, in order."""

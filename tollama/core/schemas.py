@@ -1,8 +1,8 @@
 """The forecast request and answer as frozen dataclasses; both sides of the pipe use them.
 
-`ForecastRequest.parse` checks what a 400 needs and rebuilds nothing: it reports every bad field together,
-long lists at C speed. What can be derived (frequency, gaps, future timestamps) is filled in by
-completion.py inside the runner.
+`ForecastRequest.parse` checks what a 400 needs and rebuilds nothing: it reports every bad field
+together, long lists at C speed. What can be derived (frequency, gaps, future timestamps) is filled
+in by completion.py inside the runner.
 
 Not covered: the check of a runner's answer (answer.py).
 """

@@ -1,11 +1,12 @@
 """Request bytes as they came, and where each series lies in them.
 
-The daemon parses a body once and keeps the text: a request travels to the runner as the client wrote it,
-and a bulk request is cut into slices of series without being written anew. `split` walks the top level
-of the object in Python and lets the C scanner read each value, so it costs what json.loads costs plus
-about a microsecond a series.
+The daemon parses a body once and keeps the text: a request travels to the runner as the client
+wrote it, and a bulk request is cut into slices of series without being written anew. `split` walks
+the top level of the object in Python and lets the C scanner read each value, so it costs what
+json.loads costs plus about a microsecond a series.
 
-Not covered: what the fields mean (schemas.py), and answers, which `join_answers` in answer.py puts together.
+Not covered: what the fields mean (schemas.py), and answers, which `join_answers` in answer.py puts
+together.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Who may do what: API keys with scopes, and the rule for callers from elsewhere when there are none.
+"""Who may do what: API keys with scopes, and the rule for callers from elsewhere when there are
+none.
 
-Scopes, each including the ones before it: open (health, version), read, forecast, admin (pull, delete, copy,
-create). Keys come from TOLLAMA_API_KEYS or from $TOLLAMA_HOME/api_keys, which must be readable by its owner only:
-one KEY or SCOPE:KEY a line, or SCOPE:sha256:HEX so that no key lies on the disk. In memory they are hashes,
-compared in constant time.
+Scopes, each including the ones before it: open (health, version), read, forecast, admin (pull,
+delete, copy, create). Keys come from TOLLAMA_API_KEYS or from $TOLLAMA_HOME/api_keys, which must be
+readable by its owner only: one KEY or SCOPE:KEY a line, or SCOPE:sha256:HEX so that no key lies on
+the disk. In memory they are hashes, compared in constant time.
 
 Not covered: the Host and Origin headers (http_guard.py).
 """

@@ -1,10 +1,13 @@
-"""Anomalies: values outside the interval that a model forecast for them, from the values before them.
+"""Anomalies: values outside the interval that a model forecast for them, from the values before
+them.
 
-Rolling origins: the checked part of a series is cut into blocks, each is forecast from what lies before it (a
-block is one step with `step` = 1), and a value outside the interval at `level` is flagged. The score is the distance
-from the forecast in units of the interval's half-width on that side: above 1 is outside.
+Rolling origins: the checked part of a series is cut into blocks, each is forecast from what lies
+before it (a block is one step with `step` = 1), and a value outside the interval at `level` is
+flagged. The score is the distance from the forecast in units of the interval's half-width on that
+side: above 1 is outside.
 
-Not covered: which model suits (backtest.py), and flags for values that are missing (they have none).
+Not covered: which model suits (backtest.py), and flags for values that are missing (they have
+none).
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ def parse(raw: bytes) -> tuple[AnomaliesBody, list[Series]]:
 
 
 def blocks(length: int, size: int | None, step: int | None, season: int) -> list[tuple[int, int]]:
-    """The checked part of a series as spans [first, last); the first values are only learnt from."""
+    """The checked part of a series as spans [first, last); what lies before is only learnt."""
     learn = min(max(2 * season, MIN_HISTORY), max(length // 2, 1))
     first = max(learn, length - size) if size else learn
     if first >= length:

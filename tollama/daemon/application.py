@@ -130,7 +130,7 @@ def make_server(service: Service, address: tuple[str, int], log: Log) -> Server:
     if not _loopback(bound_host) and not access.required:
         log.message(
             f"listening on {service.host_binding} without API keys: callers that are not on "
-            "loopback may read and forecast, not pull, delete, copy or import (set TOLLAMA_API_KEYS)",
+            "loopback may read and forecast, not pull, delete or copy (set TOLLAMA_API_KEYS)",
             "warning",
         )
     return server

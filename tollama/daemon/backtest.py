@@ -1,9 +1,9 @@
 """Backtests: rolling origins -> forecast requests -> scores, for any models side by side.
 
-A window with cutoff c sees the first c values of a series and of its covariates, and of the covariates that
-are known ahead the `horizon` values after c: nothing else leaves this module, so nothing can leak. Every window of
-every model is an ordinary request of the scheduler, which batches them. Scores are computed beside the model,
-by core/metrics.py.
+A window with cutoff c sees the first c values of a series and of its covariates, and of the
+covariates that are known ahead the `horizon` values after c: nothing else leaves this module, so
+nothing can leak. Every window of every model is an ordinary request of the scheduler, which batches
+them. Scores are computed beside the model, by core/metrics.py.
 
 Not covered: anomalies (anomalies.py), printing (cli/evaluate.py).
 """
@@ -66,9 +66,7 @@ def parse(raw: bytes) -> BacktestBody:
     seen: list[Series] = []
     for index, one in enumerate(body.series):
         try:
-            seen.append(
-                Series.parse(one, ("series", index), number=index, horizon=None)
-            )
+            seen.append(Series.parse(one, ("series", index), number=index, horizon=None))
         except InvalidRequest as error:
             problems += error.problems()
     if problems:
@@ -80,7 +78,8 @@ def parse(raw: bytes) -> BacktestBody:
 def cutoffs(length: int, horizon: int, windows: int, stride: int) -> list[int]:
     """How many values each window sees, first window first; fewer for a short series.
 
-    The last window's horizon ends at the series' end. A window needs at least one value to learn from.
+    The last window's horizon ends at the series' end. A window needs at least one value to learn
+    from.
     """
     last = length - horizon
     return [c for c in (last - stride * k for k in range(windows - 1, -1, -1)) if c >= 1]

@@ -152,7 +152,7 @@ def _runner(service: Service, family: families.Family, loaded: list[Any]) -> dic
 
 
 def build() -> dict[str, Any]:
-    """What this file is: its path, the hash of its contents and the vendored packages, if packed."""
+    """What this file is: its path, and if packed its contents' hash and vendored packages."""
     import json
 
     found: dict[str, Any] = {"interpreter": sys.executable, "source": families.root()}

@@ -1,4 +1,5 @@
-"""Forecasts: a request's bytes cut into slices, handed to the scheduler, answers checked and passed on.
+"""Forecasts: a request's bytes cut into slices, handed to the scheduler, answers checked and passed
+on.
 
     start -> Running    one request; its answer whole (`answer`) or series by series (`forecasts`)
     bulk                a stream of series; memory is O(slice) whatever its length
@@ -173,9 +174,7 @@ class Forecasting:
             joined["embeddings"] = [*joined.get("embeddings", ()), *one.get("embeddings", ())]
         return protocol.dumps({**joined, "model": running.request.model})
 
-    def _start(
-        self, body: splice.Body, request_id: str, client: Client, method: str
-    ) -> Running:
+    def _start(self, body: splice.Body, request_id: str, client: Client, method: str) -> Running:
         model, missing = self._find(body.value)
         defaults = model.defaults if model else None
         value = body.value
@@ -262,9 +261,7 @@ class Forecasting:
 
     # Bulk
 
-    def bulk(
-        self, lines: Iterator[bytes], *, request_id: str, client: Client
-    ) -> Iterator[bytes]:
+    def bulk(self, lines: Iterator[bytes], *, request_id: str, client: Client) -> Iterator[bytes]:
         """NDJSON in, NDJSON out: the first line is the request without series, then one a line.
 
         Answers keep the order of the input. A series that cannot be forecast gives

@@ -1,4 +1,5 @@
-"""A pull from a hub, from the plan to the manifest: newer commit or not, recognised or not, installed.
+"""A pull from a hub, from the plan to the manifest: newer commit or not, recognised or not,
+installed.
 
 Not covered: the download itself (models/hub.py) and joining pulls (pulling.py).
 """

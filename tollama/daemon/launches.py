@@ -1,7 +1,8 @@
 """From a model's name to the command that runs it: family, interpreter, environment.
 
-A model says which families can run it; one is picked here. The child gets an allow-listed environment with
-the libraries' offline switches on, and nothing of the daemon's own environment changes.
+A model says which families can run it; one is picked here. The child gets an allow-listed
+environment with the libraries' offline switches on, and nothing of the daemon's own environment
+changes.
 
 Not covered: starting the process (runner_process.py) and installing packages (models/runtimes.py).
 """
@@ -49,7 +50,7 @@ OFFLINE = {
 
 
 class Model(namedtuple("Model", "name base offer manifest path digest defaults families builtin")):
-    """An installed or built-in model: what of it a request needs, and the families that can run it."""
+    """An installed or built-in model: what a request needs, and which families can run it."""
 
     __slots__ = ()
 
@@ -124,8 +125,8 @@ def choose(
 ) -> tuple[families.Family, str]:
     """The family that runs a model and its interpreter.
 
-    `asked` (options.family) wins, then TOLLAMA_FAMILY_<MODEL>. Otherwise torch where there is a GPU,
-    then whatever needs least. Raises RuntimeMissing with the command that helps.
+    `asked` (options.family) wins, then TOLLAMA_FAMILY_<MODEL>. Otherwise torch where there is a
+    GPU, then whatever needs least. Raises RuntimeMissing with the command that helps.
     """
     variable = "TOLLAMA_FAMILY_" + model.base.upper().translate(str.maketrans("-./", "___"))
     wanted = asked or environ.get(variable)
@@ -148,7 +149,7 @@ def choose(
         except RuntimeMissing as error:
             missing = missing or error
     raise missing or RuntimeMissing(
-        f"model '{model.name}' needs the runner family '{candidates[0]}', which is not on this machine"
+        f"model '{model.name}' needs the runner family '{candidates[0]}', which is not here"
     )
 
 
@@ -162,8 +163,7 @@ def python_of(family: families.Family, *, home: str, environ: Mapping[str, str])
     """The interpreter that runs a family; the core's own for one without requirements."""
     if not family.requirements and not family.probe:
         return sys.executable
-    python: str = runtimes.resolve_python(family, environ, home)
-    return python
+    return runtimes.resolve_python(family, environ, home)
 
 
 def launch(

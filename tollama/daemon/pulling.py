@@ -1,7 +1,8 @@
 """Pulls that are going on: one thread a model, watched by any number of clients.
 
-Two pulls of one model join, pulls of different models run side by side, a client that hangs up changes
-nothing, `cancel` ends a pull. Each watcher sees every event from where it joined to the end.
+Two pulls of one model join, pulls of different models run side by side, a client that hangs up
+changes nothing, `cancel` ends a pull. Each watcher sees every event from where it joined to the
+end.
 
 Not covered: what a pull does (models/pulls.py, models/hub.py).
 """
@@ -84,7 +85,7 @@ class Pulls:
         self._threads: set[threading.Thread] = set()
 
     def join(self, key: str, work: Work, *, secret: str | None = None) -> Pulling:
-        """The pull of `key` that is going on, or a new one that does `work(on_event, cancelled)`."""
+        """The pull of `key` that is going on, or a new one doing `work(on_event, cancelled)`."""
         with self._lock:
             pulling = self._active.get(key)
             if pulling is not None and not pulling.cancelled.is_set():

@@ -1,6 +1,7 @@
 """The operations of tollama, free of HTTP and of printing: what routes, dialects and the CLI call.
 
-`Service` owns the scheduler and the pulls of a process; the command line makes one too when no daemon runs.
+`Service` owns the scheduler and the pulls of a process; the command line makes one too when no
+daemon runs.
 
 Not covered: forecasts and their slices (forecasting.py), shapes of models (catalogue.py), /api/info
 (diagnostics.py).
@@ -145,7 +146,7 @@ class Service:
         return {"deleted": True, "model": model.name}
 
     def copy(self, source: str, destination: str) -> None:
-        """POST /api/copy: an alias of a built-in model, or a model of its own with the same files."""
+        """POST /api/copy: an alias of a built-in model, or a model with the same files."""
         model = self.model(source)
         destination = names.check(destination)
         if destination.startswith(names.HUB_PREFIX):

@@ -1,7 +1,8 @@
-"""The small bodies and answers of the API as dataclasses: they are read by them and documented by them.
+"""The small bodies and answers of the API as dataclasses: they are read by them and documented by
+them.
 
-Each field carries its reader and a sentence; /openapi.json is generated from both. The forecast itself is in
-core/schemas.py, a pull in models/pulls.py.
+Each field carries its reader and a sentence; /openapi.json is generated from both. The forecast
+itself is in core/schemas.py, a pull in models/pulls.py.
 """
 
 from __future__ import annotations

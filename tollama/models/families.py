@@ -1,9 +1,10 @@
 """Runner families: a folder with a runner.json is all it takes.
 
-Looked for in the packed `runners/`, in TOLLAMA_RUNNERS and in $TOLLAMA_HOME/runners (yours); a later one
-replaces an earlier one of the same name. Nothing of a family is imported here.
+Looked for in the packed `runners/`, in TOLLAMA_RUNNERS and in $TOLLAMA_HOME/runners (yours); a
+later one replaces an earlier one of the same name. Nothing of a family is imported here.
 
-Not covered: which interpreter has a family's packages (runtimes.py) and starting it (daemon/launches.py).
+Not covered: which interpreter has a family's packages (runtimes.py) and starting it
+(daemon/launches.py).
 """
 
 from __future__ import annotations
@@ -226,5 +227,5 @@ def find_offer(families: Mapping[str, Family], name: str) -> Offer:
     near = get_close_matches(name, known, n=3)
     hint = f", did you mean {' or '.join(near)}?" if near else ""
     raise ModelNotFound(
-        f"model '{name}' is not in the registry{hint}; any hub model can be pulled as hf.co/ORG/REPO"
+        f"model '{name}' is not in the registry{hint}; hub models are pulled as hf.co/ORG/REPO"
     )

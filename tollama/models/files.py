@@ -1,7 +1,8 @@
 """Files that survive a kill at any moment, and locks between processes.
 
-A file is written to a temporary sibling, flushed to disk and renamed over the old one; the folder is
-flushed too. Locks are flock on a file that is never removed: the kernel drops them when a process dies.
+A file is written to a temporary sibling, flushed to disk and renamed over the old one; the folder
+is flushed too. Locks are flock on a file that is never removed: the kernel drops them when a
+process dies.
 
 Not covered: partial downloads, which keep their own `.part` files (download.py).
 """

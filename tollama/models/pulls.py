@@ -1,7 +1,7 @@
 """What a pull will do: its settings, resolved field by field, and the manifest it leaves.
 
-Precedence of a field: request, then environment, then config.json, then default. Offline implies local
-files only. The token comes from the request or TOLLAMA_HF_TOKEN, never from config.json.
+Precedence of a field: request, then environment, then config.json, then default. Offline implies
+local files only. The token comes from the request or TOLLAMA_HF_TOKEN, never from config.json.
 
 Not covered: the download (hub.py) and joining pulls of one model (daemon/pulling.py).
 """
@@ -219,7 +219,7 @@ def snapshot_manifest(
     commit: str | None,
     files: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The manifest of downloaded or imported files; raises Unsupported if no family can run them."""
+    """The manifest of files that are here; raises Unsupported if no family can run them."""
     architecture = architecture_of(snapshot)
     able = [f.name for f in known.values() if architecture in f.architectures]
     family = plan.family or (able[0] if able else None)

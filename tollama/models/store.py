@@ -3,10 +3,11 @@
     models/<folder>/manifest.json   written last, so a folder without one is not a model
     models/<folder>/snapshot/       the files, unless they lie in a Hugging Face cache
 
-Changes hold a short lock between processes; readers need none, because a manifest is replaced whole.
-Two daemons, or a daemon and a command line, on one home lose nothing.
+Changes hold a short lock between processes; readers need none, because a manifest is replaced
+whole. Two daemons, or a daemon and a command line, on one home lose nothing.
 
-Not covered: getting the files (hub.py, kits in bundle.py) and built-in models, which have no manifest.
+Not covered: getting the files (hub.py, kits in bundle.py) and built-in models, which have no
+manifest.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Installed(namedtuple("Installed", "name folder manifest")):
 
     @property
     def digest(self) -> str:
-        """64 hex digits over the identity of the model: every file's hash, and what it is made of."""
+        """64 hex digits over what the model is made of, every file's hash included."""
         return digest_of(self.manifest)
 
     @property
