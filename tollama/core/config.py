@@ -123,25 +123,25 @@ def parse_host(text: str) -> tuple[str, int]:
 
 
 SETTINGS = (
-    Setting("TOLLAMA_HOST", parse_host, ("127.0.0.1", DEFAULT_PORT), "address to listen on, and to call: host:port, host, :port or [::1]:port"),  # noqa: E501
-    Setting("TOLLAMA_HOME", _text, None, "folder of config, models and runtimes (default ~/.tollama)"),  # noqa: E501
-    Setting("TOLLAMA_KEEP_ALIVE", _keep_alive, 300.0, "how long a model stays loaded after its last request: 5m, seconds, 0 = unload at once, negative = for ever"),  # noqa: E501
-    Setting("TOLLAMA_MAX_LOADED_MODELS", _int(0, 10_000), 0, "models loaded at once, the least recently used is unloaded first (0 = no limit)"),  # noqa: E501
+    Setting("TOLLAMA_HOST", parse_host, ("127.0.0.1", DEFAULT_PORT), "address to listen on, and to call: host:port, host, :port or [::1]:port"),
+    Setting("TOLLAMA_HOME", _text, None, "folder of config, models and runtimes (default ~/.tollama)"),
+    Setting("TOLLAMA_KEEP_ALIVE", _keep_alive, 300.0, "how long a model stays loaded after its last request: 5m, seconds, 0 = unload at once, negative = for ever"),
+    Setting("TOLLAMA_MAX_LOADED_MODELS", _int(0, 10_000), 0, "models loaded at once, the least recently used is unloaded first (0 = no limit)"),
     Setting("TOLLAMA_MAX_QUEUE", _int(1, 1_000_000), 512, "requests waiting per model before 503"),
     Setting("TOLLAMA_MAX_BODY", _size, 64 << 20, "largest request body, such as 64M"),
     Setting("TOLLAMA_MAX_INFLIGHT", _size, 512 << 20, "bytes of request bodies in memory at once"),
     Setting("TOLLAMA_MAX_CONNECTIONS", _int(1, 100_000), 1024, "open connections before 503"),
-    Setting("TOLLAMA_REQUEST_TIMEOUT", _seconds, 300.0, "deadline of a request that names none: seconds or 5m"),  # noqa: E501
+    Setting("TOLLAMA_REQUEST_TIMEOUT", _seconds, 300.0, "deadline of a request that names none: seconds or 5m"),
     Setting("TOLLAMA_LOAD_TIMEOUT", _seconds, 300.0, "time that a model may take to load"),
     Setting("TOLLAMA_PRELOAD", _names, (), "models loaded at start; /health/ready is 503 until then"),
     Setting("TOLLAMA_REPLICAS", _int(0, 1024), 0, "processes per embedded model (0 = one per core)"),
     Setting("TOLLAMA_ALLOWED_HOSTS", _names, (), "further names accepted in the Host header"),
     Setting("TOLLAMA_ORIGINS", _names, (), "web origins that may call the API (CORS), or *"),
     Setting("TOLLAMA_LOG_FORMAT", _one_of("text", "json"), "text", "request log: text or json"),
-    Setting("TOLLAMA_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "what is logged: debug, info, warning or error"),  # noqa: E501
+    Setting("TOLLAMA_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "what is logged: debug, info, warning or error"),
     Setting("TOLLAMA_API_KEYS", _names, (), "API keys, each KEY or SCOPE:KEY (read, forecast, admin)"),
     Setting("TOLLAMA_HF_TOKEN", _text, None, "token for the model hub; never written anywhere"),
-    Setting("TOLLAMA_CA_BUNDLE", _text, None, "certificates to trust, a PEM file (then SSL_CERT_FILE, REQUESTS_CA_BUNDLE)"),  # noqa: E501
+    Setting("TOLLAMA_CA_BUNDLE", _text, None, "certificates to trust, a PEM file (then SSL_CERT_FILE, REQUESTS_CA_BUNDLE)"),
     Setting("TOLLAMA_RUNNERS", _text, None, "a further folder of runner families"),
 )  # fmt: skip
 
