@@ -1,4 +1,4 @@
-"""For the tests of the HTTP front: a server with scripted routes, and a client that sends raw bytes."""
+"""For tests of the HTTP front: a server with scripted routes, a client that sends raw bytes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Wire:
             address = where.address if isinstance(where, Server) else where
             self.sock = socket.create_connection(address, timeout=PATIENCE)
         self.sock.settimeout(PATIENCE)
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def __enter__(self) -> Wire:
         return self
@@ -129,13 +129,13 @@ class Wire:
     def _line(self) -> bytes:
         while b"\r\n" not in self.buffer:
             assert self._more(), f"closed in the middle of a line: {self.buffer!r}"
-        line, _, self.buffer = self.buffer.partition(b"\r\n")
-        return line
+        return self.take(self.buffer.index(b"\r\n") + 2)[:-2]
 
     def take(self, size: int) -> bytes:
         while len(self.buffer) < size:
             assert self._more(), f"closed {size - len(self.buffer)} bytes early"
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        data = bytes(memoryview(self.buffer)[:size])
+        del self.buffer[:size]
         return data
 
     def head(self) -> tuple[int, dict[str, str]]:
@@ -159,10 +159,7 @@ class Wire:
         if head_only or status in (100, 204, 304):
             return Answer(status, headers, b"")
         if headers.get("transfer-encoding") == "chunked":
-            body = b""
-            while part := self.chunk():
-                body += part
-            return Answer(status, headers, body)
+            return Answer(status, headers, b"".join(iter(self.chunk, b"")))
         if "content-length" in headers:
             return Answer(status, headers, self.take(int(headers["content-length"])))
         return Answer(status, headers, self.rest())
@@ -172,8 +169,7 @@ class Wire:
         with contextlib.suppress(ConnectionError):
             while self._more():
                 continue
-        data, self.buffer = self.buffer, b""
-        return data
+        return self.take(len(self.buffer))
 
     def closed(self) -> bool:
         """Whether the server has closed, with nothing more to read (waits for it)."""

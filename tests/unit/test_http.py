@@ -221,7 +221,8 @@ def test_content_encoding_needs_a_route_that_decodes() -> None:
         ("GET / HTTP/2.0\r\n\r\n", 505),
         ("\x16\x03\x01\x02", 400),
         ("POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", 411),
-        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n"
+         "Content-Length: 3\r\n\r\nabc", 400),
         ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
          "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
@@ -240,8 +241,9 @@ def test_bad_requests_are_refused(wire: Wire, data: str, status: int) -> None:
 def test_smuggled_request_is_never_served(server: Server, wire: Wire) -> None:
     seen = len(server.records)  # type: ignore[attr-defined]
     wire.send(
-        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
-        "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
     assert wire.answer().status == 400
     assert wire.closed()
@@ -257,7 +259,10 @@ def test_origin_decides_what_a_page_may_do() -> None:
             assert answer.headers["access-control-allow-origin"] == origin
             assert answer.headers["vary"] == "Origin"
             missing = wire.get("/missing", f"Origin: {origin}")
-            assert (missing.status, missing.headers.get("access-control-allow-origin")) == (404, origin)
+            assert (missing.status, missing.headers.get("access-control-allow-origin")) == (
+                404,
+                origin,
+            )
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
             answer = wire.post(b"{}", "Origin: https://app.example", f"Content-Type: {kind}")
             assert answer.status == 415
@@ -297,7 +302,6 @@ def test_errors_of_handlers_become_answers() -> None:
         ("GET", "/full"): fails(QueueFull("queue is full", retry_after=2.4)),
         ("GET", "/bug"): fails(KeyError("secret thing")),
         ("GET", "/split"): Route(lambda r: Reply(headers=(("X-A", "b\r\nSet-Cookie: c"),))),
-        ("GET", "/none"): Route(lambda r: None),  # type: ignore[arg-type, return-value]
     }
     with serving(routes) as server, Wire(server) as wire:
         answer = wire.post(b"{}", target="/invalid")
@@ -311,7 +315,8 @@ def test_errors_of_handlers_become_answers() -> None:
         assert answer.json["code"] == "internal"
         assert "find-me" in answer.json["error"]
         assert b"secret" not in answer.body
-        assert "secret thing" in server.records[-1]["traceback"]  # type: ignore[attr-defined]
+        records = server.records  # type: ignore[attr-defined]
+        until(lambda: any("secret thing" in r.get("traceback", "") for r in list(records)))
         answer = wire.get("/split")
         assert answer.status == 500
         assert "set-cookie" not in answer.headers
@@ -379,6 +384,6 @@ def test_resolver_that_fails_is_a_500() -> None:
 
 
 def test_retry_after_is_a_whole_second_at_least() -> None:
-    with serving({("GET", "/u"): fails(Unavailable("soon", retry_after=0.1))}) as server:
-        with Wire(server) as wire:
-            assert wire.get("/u").headers["retry-after"] == "1"
+    route = fails(Unavailable("soon", retry_after=0.1))
+    with serving({("GET", "/u"): route}) as server, Wire(server) as wire:
+        assert wire.get("/u").headers["retry-after"] == "1"

@@ -46,7 +46,9 @@ def test_other_hosts_are_forbidden(host: str) -> None:
             check(guard, host=host)
 
 
-@pytest.mark.parametrize("host", ["", "a b", "a@localhost", "localhost/", "a:b", "[::1", "::1", "ä"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a@localhost", "localhost/", "a:b", "[::1", "::1", "ä"]
+)
 def test_malformed_hosts_are_bad_requests(host: str) -> None:
     with pytest.raises(BadHttp):
         check(Guard(allowed_hosts=("*",)), host=host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -187,7 +188,7 @@ def decode(data: bytes, cuts: list[int], limit: int | None = None) -> tuple[byte
     decoder = Chunked(limit)
     out = b""
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         if decoder.done:
             return out, decoder.rest + data[begin:]
         out += decoder.feed(data[begin:end])
@@ -266,7 +267,7 @@ def test_any_bytes_are_a_chunked_body_or_an_error(data: bytes, cuts: list[int]) 
         out = b""
         edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in where)})
         try:
-            for begin, end in zip(edges, edges[1:], strict=False):
+            for begin, end in itertools.pairwise(edges):
                 if decoder.done:
                     break
                 out += decoder.feed(data[begin:end])

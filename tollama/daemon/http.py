@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import ssl
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -38,7 +40,7 @@ from tollama.daemon.http_message import Limits, Reply, Request
 
 __all__ = ["Limits", "Reply", "Request", "Server"]
 
-_OVER = 128  # connections over the limit that are told so; beyond, they are just closed
+_OVER = 128  # connections over the limit that are read on from, so that they see why; more may not
 _END_S = 2.0
 _FDS = 512  # file descriptors for all but connections: runners' pipes, files, listeners
 
@@ -83,6 +85,8 @@ class Server(HTTPServer):
         self._count_lock = threading.Lock()
         self._ended = threading.Event()
         self._started = False
+        self._cut = False
+        self._ringer: socket.socket | None = None
         self._stopping = threading.Lock()
         if host is None and unix_socket is None:
             raise ValueError("a server needs a host or a unix_socket")
@@ -140,8 +144,24 @@ class Server(HTTPServer):
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `drain` or `stop`, called by another thread or by a signal, has ended."""
-        self.start()
-        self._ended.wait()
+        if threading.current_thread() is not threading.main_thread():
+            self.start()
+            self._ended.wait()
+            return
+        # A signal that arrives just before a lock is waited for would be handled only after it. A
+        # socket that the signal itself writes to cannot be missed.
+        bell, ringer = socket.socketpair()
+        with bell, ringer:
+            ringer.setblocking(False)
+            before = signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False)
+            try:
+                self._ringer = ringer
+                self.start()
+                while not self._ended.is_set():
+                    bell.recv(64)
+            finally:
+                self._ringer = None
+                signal.set_wakeup_fd(before)
 
     def drain(self, timeout: float = 10.0) -> bool:
         """Accept no more, let running requests end, then stop; False when some were cut.
@@ -152,18 +172,26 @@ class Server(HTTPServer):
             self.stop()
             return False
         self.loop.drain()
-        whole = self.loop.drained.wait(timeout)
-        self.stop()
+        whole = self.loop.drained.wait(timeout) and not self._cut
+        self._end()
         return whole
 
     def stop(self) -> None:
         """Stop at once: every connection is cut."""
+        self._cut = True
+        self.loop.drained.set()  # a drain that waits has nothing to wait for
+        self._end()
+
+    def _end(self) -> None:
         with self._stopping:
             if self._ended.is_set():
                 return
             self.loop.stop(_END_S)
             self.server_close()
             self._ended.set()
+            if self._ringer is not None:
+                with contextlib.suppress(OSError):
+                    self._ringer.send(b"!")
 
     def shutdown(self) -> None:
         """As in socketserver: the same as `stop`."""
@@ -195,14 +223,21 @@ class Server(HTTPServer):
         else:
             client, loopback = "unix", True
         most = self.limits.max_connections
+        full = Unavailable(f"{most} connections are open already", retry_after=1)
         if count >= most and (self._ssl is not None or count >= most + _OVER):
+            if self._ssl is None:
+                reply = http_message.error_reply(None, full)
+                head = http_message.reply_head(
+                    reply, request_id=http_message.request_id(), keep=False
+                )
+                sock.send(head + reply.body)
             return None
         if self._ssl is not None and client != "unix":
             # The handshake is done later, piece by piece by the loop, within the head's deadline.
             sock = self._ssl.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         conn = Connection(self, sock, client, loopback)
         if count >= most:
-            conn.refuse(Unavailable(f"{most} connections are open already", retry_after=1))
+            conn.refuse(full)
         return conn
 
 
@@ -213,6 +248,8 @@ def _listen_unix(path: str, backlog: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if os.path.exists(path):
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                raise OSError(f"{path}: expected a socket or nothing, found a file")
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 if probe.connect_ex(path) == 0:
                     raise OSError(f"{path}: another server listens there")

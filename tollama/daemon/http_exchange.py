@@ -148,7 +148,9 @@ def answer(conn: Connection) -> Reply:
             return _options(conn, request)
         reply = route.handler(request)
         if not isinstance(reply, Reply) or not isinstance(reply.body, bytes):
-            raise TypeError(f"{request.raw_path}: the handler gave no Reply of bytes: {reply!r:.80}")
+            raise TypeError(
+                f"{request.raw_path}: the handler gave no Reply of bytes: {reply!r:.80}"
+            )
         return reply
     except TollamaError as error:
         return of_error(conn, error)
@@ -186,7 +188,10 @@ def respond_error(conn: Connection, error: TollamaError) -> None:
 def encode(conn: Connection, reply: Reply) -> tuple[bytes, bytes]:
     """The head and body of a reply, as this request wants them; sets `status` and `keep`."""
     request = conn.request
-    if conn.unread or conn.server.draining or (reply.stream is not None and not conn.minor):
+    flows = reply.stream is not None
+    if conn.server.draining or (flows and not conn.minor):
+        conn.keep = False
+    if conn.unread and not (flows and conn.reader is not None):  # such a stream sees to it itself
         conn.keep = False
     extra = cors(conn.origin) if conn.origin is not None else ()
     try:

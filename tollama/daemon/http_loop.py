@@ -119,7 +119,6 @@ class Loop:
                 parked.sock.shutdown(socket.SHUT_RDWR)
         if not self.crew.ended.wait(timeout):
             return  # a handler is stuck: its thread still uses these
-        self.drained.set()
         for parked in self.connections:
             parked.sock.close()
         self.connections.clear()
