@@ -27,6 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+OLD = ".old-"
+
 
 class Installed(namedtuple("Installed", "name folder manifest")):
     """A model on disk: its name, its folder and its manifest as read."""
@@ -186,11 +188,53 @@ def delete(home: str, name: str, *, purge: bool = False) -> Installed:
     return model
 
 
-def _sweep(home: str) -> None:
-    """Remove what a killed `delete` left behind."""
+def install(home: str, manifest: dict[str, Any], staging: str) -> Installed:
+    """Install or replace a model by a folder with all of it, `snapshot` included, which moves."""
+    target = folder(home, manifest["name"])
+    if os.path.isdir(os.path.join(staging, "snapshot")):
+        snapshot = os.path.join(target, "snapshot")
+        manifest = {
+            **manifest,
+            "resolved": {**manifest.get("resolved", {}), "snapshot_path": snapshot},
+        }
+    _checked(manifest, target)
+    with changing(home):
+        files.write_json(os.path.join(staging, "manifest.json"), manifest)
+        try:
+            _replace(home, target, staging)
+        except OSError as error:
+            raise files.translate(error, f"cannot install '{manifest['name']}'") from error
+    return _read(target)
+
+
+def _replace(home: str, target: str, staging: str) -> None:
+    """Put a complete folder in the place of a model, if there is one."""
+    _put_back(home)
+    if os.path.lexists(target):
+        # By its name, what is set aside comes back should we be killed before the second step.
+        os.rename(target, os.path.join(models_folder(home), OLD + os.path.basename(target)))
+    os.rename(staging, target)
+    files.sync_folder(models_folder(home))
+    _sweep(home)
+
+
+def _put_back(home: str) -> None:
+    """Models that a killed change had only set aside."""
     for child in os.listdir(models_folder(home)):
-        if child.startswith((".trash-", ".copy-")):
-            shutil.rmtree(os.path.join(models_folder(home), child), ignore_errors=True)
+        target = os.path.join(models_folder(home), child.removeprefix(OLD))
+        if child.startswith(OLD) and not os.path.lexists(target):
+            os.rename(os.path.join(models_folder(home), child), target)
+
+
+def _sweep(home: str) -> None:
+    """Remove what changes, killed ones too, left behind."""
+    _put_back(home)
+    for child in os.listdir(models_folder(home)):
+        path = os.path.join(models_folder(home), child)
+        if child.startswith((".trash-", ".copy-", OLD)):
+            if os.path.islink(path):
+                os.unlink(path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def copy(home: str, source: dict[str, Any], destination: str, snapshot: str | None) -> Installed:
@@ -212,12 +256,7 @@ def copy(home: str, source: dict[str, Any], destination: str, snapshot: str | No
                     "snapshot_path": os.path.join(target, "snapshot"),
                 }
             files.write_json(os.path.join(staging, "manifest.json"), manifest)
-            if os.path.exists(target):
-                trash = os.path.join(models_folder(home), f".trash-{os.urandom(6).hex()}")
-                os.rename(target, trash)
-            os.rename(staging, target)
-            files.sync_folder(models_folder(home))
-            _sweep(home)
+            _replace(home, target, staging)
         except OSError as error:
             shutil.rmtree(staging, ignore_errors=True)
             raise files.translate(error, f"cannot copy to '{destination}'") from error
