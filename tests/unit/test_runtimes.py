@@ -60,7 +60,9 @@ SELFTEST = """
         time.sleep(600)
     if fakelib.VALUE < 0:
         raise SystemExit("fakelib forecasts nonsense")
-    print(json.dumps({"value": fakelib.VALUE, "core": sys.argv[1]}))
+    import tollama
+    core = os.path.dirname(os.path.dirname(tollama.__file__))
+    print(json.dumps({"value": fakelib.VALUE, "core": core}))
 """
 
 

@@ -194,7 +194,7 @@ def prove(family: Family, python: str) -> dict[str, Any]:
         code = ["-c", "import importlib,sys\nfor m in sys.argv[1:]: importlib.import_module(m)"]
         command = [python, "-I", *code, *family.probe]
     else:
-        command = pip.guarded(python, paths, f"{family.module}.selftest", *paths)
+        command = pip.guarded(python, paths, f"{family.module}.selftest")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

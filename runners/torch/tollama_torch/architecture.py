@@ -70,7 +70,7 @@ class Architecture:
     parameters: int
     budget: Budget
 
-    def __init__(self, path: str | None, placement: Placement) -> None:
+    def __init__(self, name: str, path: str | None, placement: Placement) -> None:
         raise NotImplementedError
 
     def prepare(self, request: ForecastRequest) -> Prepared:

@@ -31,9 +31,8 @@ transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
 
-def open_pipeline(path: str, placement: Placement) -> Any:
-    """The library's pipeline for a folder of weights; raises RunnerError for a damaged one."""
-    name = os.path.basename(os.path.dirname(path.rstrip(os.sep)))
+def open_pipeline(name: str, path: str, placement: Placement) -> Any:
+    """The library's pipeline for the weights of the model `name`; RunnerError for damaged ones."""
     stored = snapshot.tensor_names(name, path)
     try:
         with quiet():

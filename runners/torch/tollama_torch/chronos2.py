@@ -54,8 +54,8 @@ class Chronos2(Architecture):
         "pooling": fields.choice("mean", "last"),
     }
 
-    def __init__(self, path: str, placement: Placement) -> None:
-        self.pipeline = open_pipeline(path, placement)
+    def __init__(self, name: str, path: str, placement: Placement) -> None:
+        self.pipeline = open_pipeline(name, path, placement)
         model = self.pipeline.model
         self.levels: list[float] = list(self.pipeline.quantiles)
         self.patch: int = self.pipeline.model_output_patch_size

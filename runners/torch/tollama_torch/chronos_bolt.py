@@ -34,8 +34,8 @@ class ChronosBolt(Architecture):
     }
     options = {**Architecture.options, "pooling": fields.choice("mean", "last")}  # noqa: RUF012
 
-    def __init__(self, path: str, placement: Placement) -> None:
-        self.pipeline = open_pipeline(path, placement)
+    def __init__(self, name: str, path: str, placement: Placement) -> None:
+        self.pipeline = open_pipeline(name, path, placement)
         model = self.pipeline.model
         self.levels: list[float] = list(self.pipeline.quantiles)
         self.patch: int = model.chronos_config.input_patch_size

@@ -49,8 +49,8 @@ class ChronosT5(Architecture):
         "pooling": fields.choice("mean", "last"),
     }
 
-    def __init__(self, path: str, placement: Placement) -> None:
-        self.pipeline = open_pipeline(path, placement)
+    def __init__(self, name: str, path: str, placement: Placement) -> None:
+        self.pipeline = open_pipeline(name, path, placement)
         self.context_length = self.pipeline.model_context_length
         self.max_horizon = self.pipeline.model_prediction_length
         model = self.pipeline.inner_model

@@ -35,7 +35,7 @@ class Fracast(Architecture):
         "embeddings": False,
     }
 
-    def __init__(self, path: str | None, placement: Placement) -> None:
+    def __init__(self, name: str, path: str | None, placement: Placement) -> None:
         if placement.dtype is not torch.float32:
             raise Unsupported.of([(("options", "dtype"), "fracast computes in float32 only")])
         try:

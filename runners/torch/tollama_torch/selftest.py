@@ -1,7 +1,7 @@
 """Proves a runtime: a tiny random Chronos-2 is written, loaded by a runner and asked for one step.
 
-Run as `tollama_torch.selftest CORE_PATH FAMILY_PATH`; prints one line of JSON with what was found,
-or ends with a traceback. The runner is a child behind the pipe, as the daemon has it.
+Run as a module; prints one line of JSON with what was found, or ends with a reason. The runner is a
+child behind the pipe, as the daemon has it.
 
 Not covered: pretrained weights, and whether a forecast is any good.
 """
@@ -56,7 +56,7 @@ def write_checkpoint(folder: str) -> None:
     Chronos2Model(config).eval().save_pretrained(folder)
 
 
-def main(paths: list[str]) -> int:
+def main() -> int:
     """Write, load, forecast one step, and print what was found."""
     begin = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):
@@ -65,7 +65,7 @@ def main(paths: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="tollama-") as scratch:
             folder = os.path.join(scratch, "selftest", "snapshot")
             write_checkpoint(folder)
-            facts, forecast = ask(paths, folder)
+            facts, forecast = ask(folder)
     mean, quantiles = forecast["mean"], forecast["quantiles"]
     assert len(mean) == 1 and quantiles["0.1"] <= quantiles["0.5"] <= quantiles["0.9"], forecast
     found = {
@@ -79,7 +79,15 @@ def main(paths: list[str]) -> int:
     return 0
 
 
-def ask(paths: list[str], folder: str) -> tuple[dict, dict]:
+def paths() -> list[str]:
+    """Where the core and this family are imported from, for the runner to do the same."""
+    import tollama
+
+    files = (tollama.__file__, __file__)
+    return [os.path.dirname(os.path.dirname(os.path.abspath(file))) for file in files]
+
+
+def ask(folder: str) -> tuple[dict, dict]:
     """What a runner says when it loads the checkpoint, and its forecast of one step."""
     series = [{"target": [float(k % 7) for k in range(40)]}]
     request = {"model": "selftest", "horizon": 1, "quantiles": LEVELS, "series": series}
@@ -89,7 +97,7 @@ def ask(paths: list[str], folder: str) -> tuple[dict, dict]:
         {"id": "3", "method": "forecast", "params": request},
     ]
     with subprocess.Popen(
-        [sys.executable, "-I", "-c", BOOT, "tollama_torch", *paths],
+        [sys.executable, "-I", "-c", BOOT, "tollama_torch", *paths()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as child:
@@ -114,4 +122,4 @@ def _answer(stream, call: str) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

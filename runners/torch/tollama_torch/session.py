@@ -138,7 +138,7 @@ def open_session(model: str, path: str | None, device: str | None, dtype: str | 
 
 
 def _open(model: str, path: str | None, kind: type[Architecture], placement: Placement) -> Session:
-    session = Session(model, kind(path, placement), placement)
+    session = Session(model, kind(model, path, placement), placement)
     session.architecture.probe()
     return session
 
