@@ -58,6 +58,9 @@ def test_absent_compares_names_as_indexes_do(tmp_path):
     [
         ("3.11", "linux-x86_64", "linux-x86_64-cp311"),
         ("3.12.4", "manylinux_x86_64", "linux-x86_64-cp312"),
+        ("3.11", "manylinux_2_28_x86_64", "linux-x86_64-cp311"),
+        ("3.11", "manylinux2014_aarch64", "linux-aarch64-cp311"),
+        ("3.11", "linux_musl-x86_64", "linux_musl-x86_64-cp311"),
         ("3.13", "linux_x86_64", "linux-x86_64-cp313"),
         ("3.10", "darwin-arm64", "darwin-arm64-cp310"),
     ],

@@ -104,8 +104,8 @@ def named_target(python_version: str, platform: str) -> str:
     match = re.fullmatch(r"(\d)\.(\d{1,2})(\.\d+)?", python_version)
     if match is None:
         raise InvalidRequest(f"expected a Python version such as 3.11, got {python_version!r}")
-    name = platform.lower().replace("manylinux", "linux")
-    name = re.sub(r"^linux_(?!musl)", "linux-", name)
+    # A wheel's tag names the oldest glibc too (manylinux_2_28, manylinux2014); a lock does not.
+    name = re.sub(r"^(many)?linux(_\d+_\d+|\d+)?[-_](?!musl)", "linux-", platform.lower())
     return f"{name}-cp{match[1]}{match[2]}"
 
 
