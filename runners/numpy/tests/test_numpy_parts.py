@@ -73,7 +73,7 @@ def test_run_gives_every_result_on_several_threads():
         barrier.wait()  # passes only when two pieces are computed at the same time
         return piece * piece
 
-    if threads._setter() is None:
+    if not threads.calm_blas():
         pytest.skip("no OpenBLAS that can be told")
     assert sorted(threads.run(meet, [1, 2, 3, 4], 2)) == [1, 4, 9, 16]
 
@@ -87,13 +87,20 @@ def test_run_passes_an_error_on(count):
         list(threads.run(fail, [7, 7], count))
 
 
-def test_blas_threads_can_be_told():
-    if threads._setter() is None:
-        pytest.skip("no OpenBLAS that can be told")
-    threads.use_blas_threads(2)
-    threads.use_blas_threads(1)
-    x = np.ones((300, 300), np.float32)
-    assert (x @ x)[0, 0] == 300
+@pytest.mark.parametrize("team", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 40, 300])
+def test_product_in_parts_is_the_product(team, rows):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 200)).astype(np.float32)
+    weight = rng.normal(size=(1001, 200)).astype(np.float32)
+    [found] = threads.run(lambda piece: threads.product(piece, weight), [x], team)
+    np.testing.assert_allclose(found, x @ weight.T, rtol=1e-4, atol=1e-4)
+
+
+def test_product_passes_an_error_of_a_helper_on():
+    x, weight = np.ones((400, 200), np.float32), np.ones((999, 150), np.float32)
+    with pytest.raises(ValueError, match="matmul"):
+        list(threads.run(lambda piece: threads.product(piece, weight), [x], 2))
 
 
 def test_scale_counts_what_is_there():

@@ -85,9 +85,8 @@ class NumpyRunner(Runner):
             if options.get(name) is not None:
                 OPTIONS[name](options[name], ("options", name))
         self.model = loaded = open_model(model, path)
-        threads.use_blas_threads(self.threads)
         # A model that is loaded has computed something.
-        loaded.predict([{"target": [0.0, 1.0]}], 1)
+        loaded.predict([{"target": [0.0, 1.0]}], 1, workers=self.threads)
         several = loaded.multivariate
         self.capabilities = {
             **type(self).capabilities,
@@ -155,13 +154,13 @@ class NumpyRunner(Runner):
     def embed(self, request: ForecastRequest) -> dict[str, Any]:
         """The mean of a series' patch embeddings over its targets, or its last patch's."""
         model = self._loaded()
-        threads.use_blas_threads(self.threads)
         last = request.options.get("pooling") == "last"
         try:
             found = model.embed(
                 [series.target for series in request.series],
                 context_length=request.options.get("context_length"),
                 batch_size=request.options.get("batch_size") or forecaster.BATCH_ROWS,
+                workers=self.threads,
             )
         except BadInput as error:
             raise jobs.refused(error) from None

@@ -117,14 +117,19 @@ class Forecaster:
         *,
         context_length: int | None = None,
         batch_size: int = BATCH_ROWS,
+        workers: int = 1,
     ) -> list[Embedding]:
         """The encoder's view of each series; raises BadInput."""
         inputs = [{"target": target} for target in targets]
         tasks = self.tasks(inputs, 1, context_length=context_length, batch_size=batch_size)
+        plan = self.plan(tasks, rows=batch_size, workers=workers)
         found: list[Embedding | None] = [None] * len(tasks)
-        for indices in self.plan(tasks, rows=batch_size):
+
+        def compute(indices: list[int]) -> tuple[list[int], list[Embedding]]:
             with np.errstate(all="ignore"):
-                answers = self.embed_batch([tasks[index] for index in indices])
+                return indices, self.embed_batch([tasks[index] for index in indices])
+
+        for indices, answers in threads.run(compute, plan, workers):
             for index, answer in zip(indices, answers, strict=True):
                 found[index] = answer
         return found

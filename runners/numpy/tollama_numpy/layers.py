@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tollama_numpy import threads
+
 if TYPE_CHECKING:
     from tollama_numpy.checkpoint import Checkpoint
 
@@ -25,7 +27,7 @@ FEED_FORWARD_BLOCK = 512  # tokens whose wide layer is computed at a time, for t
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """x W^T + b."""
-    y = x @ weight.T
+    y = threads.product(x, weight)
     if bias is not None:
         y += bias
     return y
