@@ -3,7 +3,7 @@
     order     round-robin by request: a bulk request yields to an interactive one after every job
     batch     everything compatible that waits, up to the family's series and tokens
     linger    after a batch of many, a moment for as many to come back (measured: without it
-              closed-loop clients fall into two groups that take turns, and batches are half as large)
+              closed-loop clients fall into two groups that take turns)
     suspects  jobs that a runner died with: in their groups, before anything else
 
 Not covered: deadlines of what runs, and who sends the batch (lane.py).

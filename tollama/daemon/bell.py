@@ -10,6 +10,7 @@ import math
 import os
 import queue
 import select
+import threading
 
 POLLS = hasattr(select, "poll")
 # poll(2) takes a C int of milliseconds.
@@ -28,6 +29,8 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = False
+        # A ring on its way must not write into whatever gets the number of a closed pipe.
+        self._lock = threading.Lock()
         self.fd = self._write = -1
         # Windows only: (source, chunk) of the reader threads, None for a ring.
         self.queue: queue.SimpleQueue[tuple[object, bytes] | None] = queue.SimpleQueue()
@@ -37,14 +40,15 @@ class Bell:
             os.set_blocking(self._write, False)
 
     def ring(self) -> None:
-        """Wake the owner; never blocks. The caller makes sure that the bell is not closed."""
+        """Wake the owner; never blocks, and does nothing once it is closed."""
         if self._rung:
             return
-        self._rung = True
-        if not POLLS:
-            self.queue.put(None)
-        elif self._write >= 0:
-            os.write(self._write, b"\0")
+        with self._lock:
+            self._rung = True
+            if not POLLS:
+                self.queue.put(None)
+            elif self._write >= 0:
+                os.write(self._write, b"\0")
 
     def clear(self) -> None:
         """Forget the rings so far; look at the state that they announce after this."""
@@ -65,9 +69,9 @@ class Bell:
         self.clear()
 
     def close(self) -> None:
-        """Let go of the pipe; nobody may ring any more."""
-        if POLLS and self.fd >= 0:
-            read, write = self.fd, self._write
+        """Let go of the pipe."""
+        with self._lock:
+            if POLLS and self.fd >= 0:
+                os.close(self.fd)
+                os.close(self._write)
             self.fd = self._write = -1
-            os.close(read)
-            os.close(write)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tollama.daemon.lane import Lane
     from tollama.daemon.replica import Replica
 
-# A lane: OPEN takes requests, RETIRING finishes those it has, STOPPING finishes what runs, ENDED has
-# no replicas any more.
+# A lane that is OPEN takes requests, RETIRING finishes those it has, STOPPING finishes what runs,
+# ENDED has no replicas any more.
 OPEN, RETIRING, STOPPING, ENDED = "open", "retiring", "stopping", "ended"
 
 # What a runner may still take after everyone has given up on its batch: when others wait, when not.

@@ -127,7 +127,7 @@ class Scheduler:
         return call.lane.facts or {}
 
     def unload(self, model: str, grace: float = UNLOAD_GRACE) -> bool:
-        """End a model's processes, False if there are none; what waits is refused, what runs may end."""
+        """End a model's processes, False if it has none; what waits is refused, what runs ends."""
         with self._lock:
             lanes = [lane for lane in self._alive if lane.launch.model == model]
         for lane in lanes:
