@@ -1,7 +1,8 @@
 """Autoregression on (seasonal) differences, fitted by Burg's method, its order chosen by AICc.
 
-Burg (1975); the recursion as in Brockwell and Davis (2016), section 5.1.2; AICc from Hurvich and Tsai (1989).
-Burg's estimate is always stationary, so a forecast cannot explode. Not covered: moving averages.
+Burg (1975); the recursion as in Brockwell and Davis (2016), section 5.1.2; AICc from Hurvich and
+Tsai (1989). Burg's estimate is always stationary, so a forecast cannot explode. Not covered: moving
+averages.
 """
 
 from __future__ import annotations
@@ -51,18 +52,21 @@ def burg(x: Sequence[float], longest: int) -> Autoregression:
     return best[1]
 
 
-def autoregression(y: Sequence[float], horizon: int, season: int) -> Prediction:
+def autoregression(
+    y: Sequence[float], horizon: int, season: int, *, drift_share: float | None = None
+) -> Prediction:
     """AR(p) on differences at lag `season` (1: ordinary), of log y where that is sensible.
 
-    The mean difference, a drift, is shrunk: half of it, or 0.7 for a long non-seasonal series. Needs
-    `season` + 8 observations.
+    The mean difference, a drift, is shrunk to `drift_share` of it; by default half, or 0.7 for a
+    long non-seasonal series. Needs `season` + 8 observations.
     """
     on_logs = logs_are_sensible(y)
     z = list(map(math.log, y)) if on_logs else list(y)
     differences = list(map(float.__sub__, z[season:], z[:-season]))
     n = len(differences)
-    drift = sum(differences) / n
-    drift *= 0.7 if season == 1 and n >= 30 else 0.5
+    if drift_share is None:
+        drift_share = 0.7 if season == 1 and n >= 30 else 0.5
+    drift = drift_share * sum(differences) / n
     x = [v - drift for v in differences]
     reach = max(season + 1, 6) if season <= SHORT_SEASON else 28
     model = burg(x, min(n // 4, reach, LONGEST))

@@ -1,4 +1,4 @@
-"""Interval constants per model and frequency class, written by benchmarks/calibrate_intervals.py."""
+"""Interval constants per model and frequency class, from benchmarks/calibrate_intervals.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one entry of the family: a target and a model's name in, mean, quantiles, usage and warnings out.
+"""The one entry of the family: a target and a model in; mean, quantiles, usage, warnings out.
 
 Not covered: requests, series ids, frequencies as text (`family`).
 """
@@ -10,15 +10,14 @@ from typing import NamedTuple
 
 from .combination import LONG_SEASON, combine
 from .history import History, Target, clean
-from .intervals import quantiles as quantile_paths
+from .intervals import Band
 from .methods import METHODS, run
 from .prediction import Prediction
 from .seasonality import SHORTEST_SHARE, detect_season
 
 MODELS = (*METHODS, "auto")
-NARROWEST = (
-    0.1  # of the seasonal naive scale: no interval is narrower than its normal width times this
-)
+COMPETITION = ("naive2", "ses", "holt", "damped", "comb", "theta")  # M4's benchmarks
+LONGER = {("W", 1): 52, ("D", 7): 365, ("D", 5): 260, ("H", 60): 1440}
 
 
 class Result(NamedTuple):
@@ -27,6 +26,15 @@ class Result(NamedTuple):
     mean: list[float]
     quantiles: dict[float, list[float]]
     usage: dict[str, object]
+    warnings: list[str]
+
+
+class Choice(NamedTuple):
+    """A prediction and how it came about: seasons used, weight of each method, fallbacks."""
+
+    prediction: Prediction
+    seasons: list[int]
+    components: dict[str, float]
     warnings: list[str]
 
 
@@ -42,115 +50,124 @@ def forecast(
 ) -> Result:
     """Forecast one series.
 
-    `season_length` is the frequency's; `freq_class` is Y, Q, M, W, D, H, or None when the frequency is not
-    known and the season is to be found in the data. `options.season_length` (an integer or a list) and
-    `options.non_negative` overrule what is derived.
+    `season_length` is the frequency's; `freq_class` is Y, Q, M, W, D, H, or None when the frequency
+    is not known and the season is to be found in the data. `options.season_length` (an integer or
+    a list) and `options.non_negative` overrule what is derived.
     """
     options = options or {}
     asked = options.get("season_length")
-    main = _first_season(asked, season_length)
+    main = _main_season(asked, season_length, freq_class, model)
     history = clean(target, main)
-    warnings: list[str] = []
     if history is None:
         return _all_missing(model, horizon, quantiles)
     y = history.values
-    detected = asked is None and freq_class is None and season_length == 1
-    if detected:
+    # Naive2 is a scale to measure by: it takes only a season that is known.
+    unknown = asked is None and freq_class is None and season_length == 1 and model != "naive2"
+    if unknown:
         main = detect_season(y)
-    seasons = _seasons(asked, main, freq_class)
+    seasons = _candidate_seasons(asked, main, freq_class) if model == "auto" else [main]
+    steps = history.trailing + horizon
+    choice = _choose(model, y, steps, seasons)
+
+    floor_at_zero = options.get("non_negative")
+    band = Band(
+        choice.prediction,
+        y,
+        model=model,
+        freq_class=freq_class or "O",
+        season=main,
+        non_negative=min(y) >= 0 if floor_at_zero is None else bool(floor_at_zero),
+    )
+    usage: dict[str, object] = {
+        "model": model,
+        "season_length": _one_or_list(choice.seasons),
+        "components": {name: round(share, 3) for name, share in choice.components.items()},
+        "interval": band.method,
+    }
+    if unknown and main > 1:
+        usage["season_detected"] = True
+    return Result(
+        _restored(history, band.mean),
+        {level: _restored(history, band.quantile(level)) for level in quantiles},
+        usage,
+        [*_gaps(history), *choice.warnings],
+    )
+
+
+def _choose(model: str, y: list[float], steps: int, seasons: Sequence[int]) -> Choice:
+    if max(y) == min(y):
+        still = Prediction([y[-1]] * steps, [0.0] * steps)
+        what = "one observation" if len(y) == 1 else "a constant target"
+        return Choice(still, [], {"naive": 1.0}, [f"{what}: used naive, its value is repeated"])
+    warnings: list[str] = []
+    if model == "auto":
+        combined = combine(y, steps, seasons)
+        choice = Choice(combined.prediction, combined.seasons, combined.weights, warnings)
+    else:
+        done = run(model, y, steps, seasons[0])
+        used = [done.season] if done.season > 1 else []
+        choice = Choice(done.prediction, used, {done.method: 1.0}, warnings)
+        if done.reason:
+            warnings.append(f"{done.reason}: used {done.method}")
+    shortest = next((season for season in seasons if season > 1), 1)
+    asked_for_one = model == "auto" or METHODS[model].season != "ignored"
+    if not choice.seasons and asked_for_one and len(y) < SHORTEST_SHARE * shortest:
+        warnings.append(
+            f"{_count(len(y), 'observation')}, fewer than {SHORTEST_SHARE} seasons of {shortest}: "
+            "used no seasonal pattern"
+        )
+    return choice
+
+
+def _restored(history: History, path: Sequence[float]) -> list[float]:
+    return history.restore(path[history.trailing :])
+
+
+def _gaps(history: History) -> list[str]:
+    warnings = []
     if history.filled:
         warnings.append(
             f"{_count(history.filled, 'missing value')} inside the target: interpolated"
         )
     if history.trailing:
-        warnings.append(
-            f"{_count(history.trailing, 'missing value')} at the end of the target: forecast over them"
-        )
-    if 1 < main and len(y) < SHORTEST_SHARE * main and model not in ("naive", "drift"):
-        warnings.append(
-            f"{_count(len(y), 'observation')} are fewer than {SHORTEST_SHARE} seasons of {main}: "
-            "no seasonal pattern was fitted"
-        )
-    steps = history.trailing + horizon
-    usage: dict[str, object] = {"model": model}
-    if max(y) == min(y):
-        prediction = Prediction([y[-1]] * steps, [0.0] * steps)
-        word = "one observation" if len(y) == 1 else "a constant target"
-        warnings.append(f"{word}: its last value is repeated")
-        usage |= {"season_length": 1, "components": {"naive": 1.0}}
-    elif model == "auto":
-        combined = combine(y, steps, seasons)
-        prediction = combined.prediction
-        found = combined.seasons
-        usage["season_length"] = found[0] if len(found) == 1 else found or 1
-        usage["components"] = {name: round(w, 3) for name, w in combined.weights.items()}
-    else:
-        done = run(model, y, steps, main)
-        prediction = done.prediction
-        usage["season_length"] = done.season
-        if done.reason:
-            warnings.append(f"{done.reason}: used {done.method}")
-            usage["components"] = {done.method: 1.0}
-    if detected and main > 1:
-        usage["season_detected"] = True
-    mean, paths = _finish(prediction, history, quantiles, model, freq_class or "O", main, options)
-    usage["interval"] = "analytic growth x calibrated constants"
-    return Result(mean, paths, usage, warnings)
+        count = _count(history.trailing, "missing value")
+        warnings.append(f"{count} at the end of the target: forecast over them")
+    return warnings
 
 
-def _finish(
-    prediction: Prediction,
-    history: History,
-    levels: Sequence[float],
-    model: str,
-    freq_class: str,
-    season: int,
-    options: dict[str, object],
-) -> tuple[list[float], dict[float, list[float]]]:
-    y = history.values
-    wanted = options.get("non_negative")
-    non_negative = min(y) >= 0 if wanted is None else bool(wanted)
-    lag = season if len(y) > season else 1
-    changes = [abs(b - a) for a, b in zip(y, y[lag:], strict=False)]
-    floor = NARROWEST * sum(changes) / len(changes) if changes else 0.0
-    mean = [max(v, 0.0) for v in prediction.mean] if non_negative else prediction.mean
-    paths = quantile_paths(
-        Prediction(mean, prediction.spread),
-        levels,
-        model=model,
-        freq_class=freq_class,
-        floor=floor,
-        non_negative=non_negative,
-    )
-    start = history.trailing
-    return (
-        history.restore(mean[start:]),
-        {level: history.restore(path[start:]) for level, path in paths.items()},
-    )
-
-
-def _first_season(asked: object, derived: int) -> int:
+def _main_season(asked: object, derived: int, freq_class: str | None, model: str) -> int:
+    """The season of a single method: the shortest asked for, or the frequency's."""
     if isinstance(asked, (list, tuple)):
-        return min(asked) if asked else 1
-    return asked if isinstance(asked, int) else derived
+        return int(min(asked))
+    if isinstance(asked, int):
+        return asked
+    # The competition's period of weekly data is 1, and these are the competition's methods.
+    return 1 if freq_class == "W" and model in COMPETITION else derived
 
 
-def _seasons(asked: object, main: int, freq_class: str | None) -> list[int]:
-    """The cycles `auto` may use: those asked for, or the frequency's and the next longer one."""
+def _candidate_seasons(asked: object, main: int, freq_class: str | None) -> list[int]:
+    """The one or two seasons that `auto` looks for, ascending.
+
+    A list is taken as it is. A single number, or the frequency's season, is joined by the
+    frequency's longer cycle: the year of weeks and days, the week of hours, the day of minutes.
+    """
     if isinstance(asked, (list, tuple)):
-        return sorted(set(asked))
-    if freq_class == "W":
-        return [main, 52] if main < 52 else [main]
-    if main >= LONG_SEASON and freq_class != "W":
-        return [main, 7 * main]  # a day and a week
-    return [main]
+        return sorted({min(asked), max(asked)})
+    longer = LONGER.get((freq_class or "", main))
+    if longer is None and main >= LONG_SEASON and freq_class in ("H", None):
+        longer = 7 * main
+    return sorted({main, longer or main})
 
 
 def _all_missing(model: str, horizon: int, levels: Sequence[float]) -> Result:
     zeros = [0.0] * horizon
-    usage = {"model": model, "season_length": 1, "components": {}, "interval": "none"}
-    warning = "every value of the target is missing: the forecast is zero"
+    usage: dict[str, object] = {"model": model, "season_length": 1, "components": {}}
+    warning = "every value of the target is missing: used zero"
     return Result(zeros, {level: zeros for level in levels}, usage, [warning])
+
+
+def _one_or_list(seasons: list[int]) -> int | list[int]:
+    return seasons[0] if len(seasons) == 1 else seasons or 1
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,8 +1,10 @@
-"""A target as the methods need it: no gaps, finite floats of ordinary size, the unknown end cut off.
+"""A target as the methods need it: no gaps, finite floats of ordinary size, the unknown end cut
+off.
 
-Missing values inside are interpolated: linearly, and for seasonal series linearly between the seasonally
-adjusted neighbours. Leading ones are dropped; trailing ones become extra steps to forecast and throw away.
-Values are scaled by a power of two, which is exact, so 1e300 and 1e-300 behave as 1 does. Not covered: outliers.
+Missing values inside are interpolated: linearly, and for seasonal series linearly between the
+seasonally adjusted neighbours. Leading ones are dropped; trailing ones become extra steps to
+forecast and throw away. Values are scaled by a power of two, which is exact, so 1e300 and 1e-300
+behave as 1 does. Not covered: outliers.
 """
 
 from __future__ import annotations
@@ -66,14 +68,17 @@ def _interpolate(values: list[float | None], season: int) -> list[float]:
 def _linear(values: Sequence[float | None]) -> list[float]:
     """Gaps between known values on the straight line between them; both ends are known."""
     filled: list[float] = []
+    gap = 0
     for v in values:
-        if v is not None:
-            filled.append(v)
+        if v is None:
+            gap += 1
             continue
-        start = len(filled)
-        stop = next(t for t in range(start + 1, len(values)) if values[t] is not None)
-        left, right = filled[-1], values[stop]
-        filled.append(left + (right - left) / (stop - start + 1))
+        if gap:
+            left = filled[-1]
+            step = (v - left) / (gap + 1)
+            filled += [left + step * k for k in range(1, gap + 1)]
+            gap = 0
+        filled.append(v)
     return filled
 
 

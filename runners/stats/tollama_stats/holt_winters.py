@@ -1,12 +1,14 @@
 """Holt-Winters with a damped trend and an additive season, on logs where that is sensible.
 
-Winters (1960) with Gardner and McKenzie's damping: ETS(A,Ad,A) of Hyndman et al. (2008), table 2.1; on logs
-the season and the errors are multiplicative.
+Winters (1960) with Gardner and McKenzie's damping: ETS(A,Ad,A) of Hyndman et al. (2008), table 2.1;
+on logs the season and the errors are multiplicative.
 
-    l_t = l_{t-1} + phi b_{t-1} + alpha e_t    b_t = phi b_{t-1} + alpha beta* e_t    s_t = s_{t-m} + gamma e_t
+    l_t = l_{t-1} + phi b_{t-1} + alpha e_t
+    b_t = phi b_{t-1} + alpha beta* e_t
+    s_t = s_{t-m} + gamma (1 - alpha) e_t
 
-The initial season is the classical decomposition's, the initial level and slope a line through the first
-seasons. Not covered: tests for a season.
+The initial season is the classical decomposition's, the initial level and slope a line through the
+first seasons. Not covered: tests for a season.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def holt_winters(y: Sequence[float], horizon: int, season: int) -> Prediction:
         state.level + total * state.slope + state.indices[(n + k) % season]
         for k, total in enumerate(sums)
     ]
-    # Hyndman et al. (2008), table 6.1: c_j = alpha + alpha beta phi_j + gamma when j is a full season.
+    # Hyndman et al. (2008), table 6.1: c_j = alpha + alpha beta phi_j + gamma when j is a full
+    # season.
     sigma = math.sqrt(squares / max(n - 4, 1))
     spread, variance = [], 1.0
     for j, total in enumerate(sums, 1):

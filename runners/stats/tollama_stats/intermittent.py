@@ -1,6 +1,7 @@
 """Intermittent demand: Croston, the Syntetos-Boylan approximation, Teunter-Syntetos-Babai.
 
-All smooth the size of a demand and how often there is one; the forecast is a flat rate. Not covered: seasons.
+All smooth the size of a demand and how often there is one; the forecast is a flat rate. Not
+covered: seasons.
 """
 
 from __future__ import annotations

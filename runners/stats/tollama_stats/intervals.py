@@ -1,12 +1,13 @@
 """Quantiles from a prediction: calibrated half-widths around the mean.
 
-The half-width of step k at level p is K_p * k^G_p * spread_k. (K, G) at 80% and 95% are calibrated per model
-and frequency class (`calibration`); between and beyond, the width is a power of the normal quantile through
-both. Not covered: which model, how its spread grows.
+The half-width of step k at level p is K_p * k^G_p * spread_k. (K, G) at 80% and 95% are calibrated
+per model and frequency class (`calibration`); between and beyond, the width is a power of the
+normal quantile through both. Not covered: how a method's spread grows (that is in the method).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -15,54 +16,57 @@ from .prediction import Prediction
 
 NORMAL = NormalDist()
 Z80, Z95 = NORMAL.inv_cdf(0.9), NORMAL.inv_cdf(0.975)
-STEEPEST, FLATTEST = (
-    2.0,
-    0.5,
-)  # bounds of the power: 1 is the normal distribution, more has fatter tails
+THINNEST, FATTEST = 0.5, 2.0  # bounds of the power: 1 is the normal distribution's tails
+NARROWEST = 0.1  # no standard error is below this share of the mean seasonal change
 
 
-def half_widths(
-    spread: Sequence[float], tail: float, *, model: str, freq_class: str, floor: float
-) -> list[float]:
-    """The distances from the mean of the quantiles `tail` and 1 - `tail`, for 0 < tail < 0.5."""
-    import math
+class Band:
+    """The quantiles around one prediction, none below zero where `non_negative`."""
 
-    z = -NORMAL.inv_cdf(tail)
-    (k95, g95), (k80, g80) = CONSTANTS.get((model, freq_class), DEFAULT)
-    widths = []
-    for k, error in enumerate(spread, 1):
-        at_80 = k80 * k**g80
-        at_95 = k95 * k**g95
-        power = math.log(at_95 / at_80) / math.log(Z95 / Z80)
-        power = min(max(power, FLATTEST), STEEPEST)
-        anchor, z_anchor = (at_80, Z80) if z < (Z80 + Z95) / 2 else (at_95, Z95)
-        widths.append(anchor * (z / z_anchor) ** power * max(error, floor))
-    return widths
+    method = "analytic growth x calibrated constants"
 
+    def __init__(
+        self,
+        prediction: Prediction,
+        y: Sequence[float],
+        *,
+        model: str,
+        freq_class: str,
+        season: int,
+        non_negative: bool,
+    ) -> None:
+        lag = season if len(y) > season else 1
+        changes = sum(map(abs, map(float.__sub__, y[lag:], y[:-lag])))
+        floor = NARROWEST * changes / max(len(y) - lag, 1)
+        self.lowest = 0.0 if non_negative else -math.inf
+        self.mean = [max(v, self.lowest) for v in prediction.mean]
+        self.errors = [max(error, floor) for error in prediction.spread]
+        self.constants = CONSTANTS.get((model, freq_class), DEFAULT)
 
-def quantiles(
-    prediction: Prediction,
-    levels: Sequence[float],
-    *,
-    model: str,
-    freq_class: str,
-    floor: float,
-    non_negative: bool,
-) -> dict[float, list[float]]:
-    """Each level's path; never crossing, the level 0.5 is the mean."""
-    answer = {}
-    for level in levels:
+    def quantile(self, level: float) -> list[float]:
+        """The path at `level`; paths never cross, that at 0.5 is the mean."""
         if level == 0.5:
-            path = list(prediction.mean)
-        else:
-            side = 1.0 if level > 0.5 else -1.0
-            widths = half_widths(
-                prediction.spread,
-                min(level, 1 - level),
-                model=model,
-                freq_class=freq_class,
-                floor=floor,
-            )
-            path = [m + side * w for m, w in zip(prediction.mean, widths, strict=True)]
-        answer[level] = [max(v, 0.0) for v in path] if non_negative else path
-    return answer
+            return list(self.mean)
+        side = 1.0 if level > 0.5 else -1.0
+        widths = self.half_widths(abs(NORMAL.inv_cdf(level)))
+        return [max(m + side * w, self.lowest) for m, w in zip(self.mean, widths, strict=True)]
+
+    def half_widths(self, z: float) -> list[float]:
+        """The distances from the mean for the normal quantile `z` > 0."""
+        (k95, growth95), (k80, growth80) = self.constants
+        if growth95 == growth80 == 0:
+            factor = _factor(k95, k80, z)
+            return [factor * error for error in self.errors]
+        return [
+            _factor(k95 * k**growth95, k80 * k**growth80, z) * error
+            for k, error in enumerate(self.errors, 1)
+        ]
+
+
+def _factor(at_95: float, at_80: float, z: float) -> float:
+    """The half-width at `z`: the curve a * z^c through both calibrated levels, c bounded."""
+    power = math.log(at_95 / at_80) / math.log(Z95 / Z80)
+    power = min(max(power, THINNEST), FATTEST)
+    anchor, z_anchor = (at_80, Z80) if z < math.sqrt(Z80 * Z95) else (at_95, Z95)
+    factor: float = anchor * (z / z_anchor) ** power
+    return factor

@@ -1,4 +1,5 @@
-"""The single methods by name: what each needs, and what takes its place when the data do not suffice.
+"""The single methods by name: what each needs, and what takes its place when the data do not
+suffice.
 
 Not covered: `auto` (see `combination`).
 """
@@ -21,10 +22,12 @@ LONGEST_FIT = 5_000  # older observations do not help these methods and would on
 
 
 class Method(NamedTuple):
-    """A method, the observations it needs (`needs` + `seasons` seasons), and its stand-in below that.
+    """A method, the observations it needs (`needs` + `seasons` seasons), and its stand-in below
+    that.
 
-    `season` says how it treats a season: "ignored", "adjusted" (removed before, put back after, if the test
-    finds one), "tested" (the method's own, if the test finds one) or "own" (always the method's own).
+    `season` says how it treats a season: "ignored", "adjusted" (removed before, put back after, if
+    the test finds one), "tested" (the method's own, if the test finds one) or "own" (always the
+    method's own).
     """
 
     function: Callable[..., Prediction]

@@ -1,13 +1,15 @@
-"""The reference methods: naive, seasonal naive, drift (Hyndman and Athanasopoulos, FPP3, section 5.2).
+"""The reference methods: naive, seasonal naive, drift (Hyndman and Athanasopoulos, FPP3, section
+5.2).
 
-Their standard errors are those of FPP3, table 5.2. Naive2, the scale of the M competitions' OWA, is `naive`
-on seasonally adjusted data (see `seasonality`). Not covered: seasonality tests.
+Their standard errors are those of FPP3, table 5.2. Naive2, the scale of the M competitions' OWA, is
+`naive` on seasonally adjusted data (see `seasonality`). Not covered: seasonality tests.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from .prediction import Prediction, root_mean_square
 
@@ -35,7 +37,7 @@ def drift(y: Sequence[float], horizon: int) -> Prediction:
     """The last value plus the mean change: the line through the first and the last observation."""
     n = len(y)
     slope = (y[-1] - y[0]) / max(n - 1, 1)
-    sigma = root_mean_square((b - a - slope for a, b in zip(y, y[1:], strict=False)), n - 2)
+    sigma = root_mean_square((b - a - slope for a, b in pairwise(y)), n - 2)
     steps = range(1, horizon + 1)
     return Prediction(
         [y[-1] + slope * k for k in steps],

@@ -1,7 +1,7 @@
 """Minimisers of small, cheap functions: golden section, a bracketed line search, Nelder-Mead.
 
-Not covered: gradients, constraints (an infeasible point returns `math.inf`), convergence proofs. All are
-deterministic and bounded in the number of evaluations.
+Not covered: gradients, constraints (an infeasible point returns `math.inf`), convergence proofs.
+All are deterministic and bounded in the number of evaluations.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def nelder_mead(
 ) -> list[float]:
     """The point that minimises `function` (Nelder and Mead 1965).
 
-    The first simplex is `start` and `start` moved by each of `steps` along its axis. It ends when the
-    values at the vertices agree to the relative `tolerance`.
+    The first simplex is `start` and `start` moved by each of `steps` along its axis. It ends when
+    the values at the vertices agree to the relative `tolerance`.
     """
     size = len(start)
     simplex = [(function(start), list(start))]

@@ -1,7 +1,7 @@
 """What every method returns, and the small arithmetic that methods share.
 
-Not covered: intervals. A method says how uncertain each step is *relative to the others* (its spread); the
-levels are calibrated in `intervals`.
+Not covered: intervals. A method says how uncertain each step is *relative to the others* (its
+spread); the levels are calibrated in `intervals`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def root_mean_square(values: Iterable[float], count: int) -> float:
 
 
 def logs_are_sensible(y: Sequence[float]) -> bool:
-    """Whether a method may work on log y: positive, and not over more than six orders of magnitude."""
+    """Whether a method may work on log y: positive, and within six orders of magnitude."""
     smallest = min(y)
     return smallest > 0 and max(y) < 1e6 * smallest
 

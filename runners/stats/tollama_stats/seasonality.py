@@ -1,9 +1,9 @@
 """Is there a season, what is its shape, and the series without it.
 
-The test and the multiplicative decomposition are those of the M4 competition's benchmarks (Makridakis,
-Spiliotis and Assimakopoulos 2020, appendix; the test is Bartlett's on one autocorrelation), so that
-`naive2`, `theta` and `comb` equal the competition's. Not covered: changing seasonal shapes (`holt_winters`,
-`autoregression`).
+The test and the multiplicative decomposition are those of the M4 competition's benchmarks
+(Makridakis, Spiliotis and Assimakopoulos 2020, appendix; the test is Bartlett's on one
+autocorrelation), so that `naive2`, `theta` and `comb` equal the competition's. Not covered:
+changing seasonal shapes (`holt_winters`, `autoregression`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from operator import mul
 from typing import NamedTuple
 
 SHORTEST_SHARE = 3  # a test needs this many full seasons
+CALENDAR = (4, 7, 12, 24, 52, 96, 168)
+CLEARLY, PREFERENCE = 10.0, 20.0  # in units of BIC
+LONGEST_SEARCH = 1_500
 LAGS = 200  # Bartlett's sum over more lags than this is estimated from every k-th
 
 
@@ -48,20 +51,38 @@ def is_seasonal(y: Sequence[float], season: int, *, critical: float = 1.645) -> 
     n = len(y)
     if season < 2 or n < SHORTEST_SHARE * season:
         return False
-    average = sum(y) / n
-    deviations = [v - average for v in y]
-    variance = sum(map(mul, deviations, deviations))
+    deviations, variance = _deviations(y)
     if variance <= 0:
         return False
 
     def squared(lag: int) -> float:
-        r = sum(map(mul, deviations[lag:], deviations)) / variance
+        r: float = sum(map(mul, deviations[lag:], deviations)) / variance
         return r * r
 
     stride = -(-(season - 1) // LAGS)
     lags = range(1, season, stride)
     below = sum(map(squared, lags)) * (season - 1) / len(lags)
     return squared(season) > critical * critical / n * (1 + 2 * below)
+
+
+def is_cycle(y: Sequence[float], season: int) -> bool:
+    """Whether a long season is there: M4's test, and the first differences repeat too (95%,
+    one-sided).
+
+    On the level alone the slow swings of a random walk look like a long season two times in five.
+    """
+    if not is_seasonal(y, season):
+        return False
+    changes, variance = _deviations(list(map(float.__sub__, y[1:], y[:-1])))
+    r = sum(map(mul, changes[season:], changes)) / variance if variance > 0 else 0.0
+    return r > 1.645 / math.sqrt(len(changes))
+
+
+def _deviations(y: Sequence[float]) -> tuple[list[float], float]:
+    """Deviations from the mean and the sum of their squares."""
+    average = sum(y) / len(y)
+    deviations = [v - average for v in y]
+    return deviations, sum(map(mul, deviations, deviations))
 
 
 def centred_moving_average(y: Sequence[float], season: int) -> list[float]:
@@ -106,7 +127,8 @@ def seasonal_indices(y: Sequence[float], season: int, *, multiplicative: bool) -
 def adjust(y: Sequence[float], season: int, horizon: int) -> Adjustment:
     """The seasonally adjusted series if the test finds a season, else the series itself.
 
-    Multiplicative as in M4; additive where that is undefined (negative values, an index at or below zero).
+    Multiplicative as in M4; additive where that is undefined (negative values, an index at or below
+    zero).
     """
     if not is_seasonal(y, season):
         return Adjustment(list(y), [], "none")
@@ -130,33 +152,31 @@ def remove_season(y: Sequence[float], season: int, horizon: int) -> Adjustment:
 def detect_season(y: Sequence[float]) -> int:
     """The season of a series whose frequency is not known; 1 when there is none.
 
-    Works on first differences, so that a random walk's slow swings do not look like seasons. Candidates are
-    the peaks of the autocorrelation; each is judged by BIC as a model of seasonal means, which charges long
-    seasons for their many parameters, and must win clearly.
+    Works on first differences, so that a random walk's slow swings do not look like seasons.
+    Candidates are the peaks of the autocorrelation; each is judged by BIC as a model of seasonal
+    means, which charges long seasons for their many parameters. One must win clearly against none;
+    between two that do, the periods of the calendar are preferred (a series with a year of 12 often
+    does nearly as well with 6).
     """
-    y = y[-1500:]
-    d = [b - a for a, b in zip(y, y[1:], strict=False)]
-    n = len(d)
-    longest = min(n // 3, 400)
-    if longest < 2:
+    changes, variance = _deviations(
+        list(map(float.__sub__, y[-LONGEST_SEARCH:][1:], y[-LONGEST_SEARCH:]))
+    )
+    n = len(changes)
+    longest = min(n // SHORTEST_SHARE, 400)
+    if longest < 2 or variance <= 0:
         return 1
-    average = sum(d) / n
-    d = [v - average for v in d]
-    variance = sum(map(mul, d, d))
-    if variance <= 0:
-        return 1
-    r = [1.0] + [sum(map(mul, d[k:], d)) / variance for k in range(1, longest + 2)]
-    bar = 2.0 / math.sqrt(n)
-    peaks = [
-        k for k in range(2, longest + 1) if r[k] > bar and r[k] >= r[k - 1] and r[k] >= r[k + 1]
-    ]
-    peaks.sort(key=lambda k: (-r[k], k))
+    r = [1.0] + [sum(map(mul, changes[k:], changes)) / variance for k in range(1, longest + 2)]
+    high = [k for k in range(2, longest + 1) if r[k] > 2.0 / math.sqrt(n)]
+    peaks = [k for k in high if r[k] >= max(r[k - 1], r[k + 1])]
+    candidates = {*sorted(peaks, key=lambda k: -r[k])[:8], *(k for k in high if k in CALENDAR)}
     best, best_gain = 1, 0.0
-    for season in sorted(peaks[:8]):
-        totals = [sum(d[i::season]) for i in range(season)]
+    for season in sorted(candidates):
+        totals = [sum(changes[i::season]) for i in range(season)]
         counts = [len(range(i, n, season)) for i in range(season)]
         explained = sum(t * t / c for t, c in zip(totals, counts, strict=True)) / variance
         gain = -n * math.log(max(1 - explained, 1e-9)) - (season - 1) * math.log(n)
-        if gain > max(best_gain, 10.0):
-            best, best_gain = season, gain
+        if gain > CLEARLY:
+            gain += PREFERENCE if season in CALENDAR else 0.0
+            if gain > best_gain:
+                best, best_gain = season, gain
     return best

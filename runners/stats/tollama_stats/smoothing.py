@@ -1,13 +1,14 @@
 """Exponential smoothing without a season: simple (SES), Holt's trend, the damped trend.
 
-Brown (1959), Holt (1957), Gardner and McKenzie (1985), in the error correction form of Hyndman, Koehler, Ord
-and Snyder (2008), "Forecasting with Exponential Smoothing", table 2.1: ETS(A,N,N), ETS(A,A,N), ETS(A,Ad,N).
+Brown (1959), Holt (1957), Gardner and McKenzie (1985), in the error correction form of Hyndman,
+Koehler, Ord and Snyder (2008), "Forecasting with Exponential Smoothing", table 2.1: ETS(A,N,N),
+ETS(A,A,N), ETS(A,Ad,N).
 
     l_t = l_{t-1} + phi b_{t-1} + alpha e_t          b_t = phi b_{t-1} + alpha beta* e_t
 
-The one-step errors are linear in the initial states (l_0, b_0), so these are found by least squares in closed
-form for any smoothing parameters (profile least squares) and only the latter are searched. Not covered:
-multiplicative errors, seasons.
+The one-step errors are linear in the initial states (l_0, b_0), so these are found by least squares
+in closed form for any smoothing parameters (profile least squares) and only the latter are
+searched. Not covered: multiplicative errors, seasons.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class LevelFit(NamedTuple):
 
 
 class TrendFit(NamedTuple):
-    """Holt or damped at one (alpha, beta*, phi): the last level and slope, the sum of squared errors."""
+    """Holt or damped at one (alpha, beta*, phi): last level, last slope, squared errors."""
 
     level: float
     slope: float
@@ -57,8 +58,8 @@ def fit_level(y: Sequence[float], alpha: float) -> LevelFit:
 def fit_trend(y: Sequence[float], alpha: float, beta: float, phi: float) -> TrendFit:
     """Holt's recursion with the least squares initial level and slope.
 
-    Three recursions run side by side: on y from (0, 0), and the responses to l_0 = 1 and to b_0 = 1; the
-    error for any (l_0, b_0) is e + l_0 u + b_0 w.
+    Three recursions run side by side: on y from (0, 0), and the responses to l_0 = 1 and to b_0 =
+    1; the error for any (l_0, b_0) is e + l_0 u + b_0 w.
     """
     level = slope = 0.0
     level_u, slope_u = 1.0, 0.0
@@ -157,7 +158,7 @@ def damped_sums(phi: float, horizon: int) -> list[float]:
 
 
 def _is_admissible(alpha: float, beta: float) -> bool:
-    return 1e-4 <= alpha <= 0.9999 and 1e-4 <= alpha * beta and beta <= 0.9999
+    return 1e-4 <= alpha <= 0.9999 and alpha * beta >= 1e-4 and beta <= 0.9999
 
 
 def _first_step(beta: float) -> float:

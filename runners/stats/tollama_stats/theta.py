@@ -1,4 +1,5 @@
-"""The Theta family: the standard method, the dynamic optimised model, Theta after a Box-Cox transform.
+"""The Theta family: the standard method, the dynamic optimised model, Theta after a Box-Cox
+transform.
 
 Not covered: seasons; these work on seasonally adjusted series.
 """
@@ -21,8 +22,9 @@ SKIPPED = 3  # the first errors of the dynamic model, whose line has seen too fe
 def theta(y: Sequence[float], horizon: int) -> Prediction:
     """The Theta method (Assimakopoulos and Nikolopoulos 2000); needs 3 observations.
 
-    The mean of the theta line 0 (the least squares line) and of the theta line 2 (twice the distance from it)
-    forecast by SES. It equals SES with drift (Hyndman and Billah 2003), hence the spread.
+    The mean of the theta line 0 (the least squares line) and of the theta line 2 (twice the
+    distance from it) forecast by SES. It equals SES with drift (Hyndman and Billah 2003), hence the
+    spread.
     """
     n = len(y)
     line = least_squares_line(y)
@@ -38,7 +40,7 @@ def theta(y: Sequence[float], horizon: int) -> Prediction:
 
 
 class DynamicFit(NamedTuple):
-    """The dynamic model at one alpha: weight 1 - 1/theta, last level, (1 - alpha)^n, squared errors."""
+    """The dynamic model at one alpha: 1 - 1/theta, last level, (1 - alpha)^n, squared errors."""
 
     weight: float
     level: float
@@ -63,8 +65,10 @@ def dynamic_lines(y: Sequence[float]) -> list[Line]:
 def fit_dynamic(y: Sequence[float], lines: Sequence[Line], alpha: float) -> DynamicFit:
     """The best initial level l_0 and weight w = 1 - 1/theta for one alpha, in closed form.
 
-    mu_t = l_{t-1} + w z_t with z_t = (1-alpha)^(t-1) A_{t-1} + (1 - (1-alpha)^t)/alpha B_{t-1} is linear in
-    (l_0, w): with e_t the error for l_0 = w = 0, e_t - l_0 (1-alpha)^(t-1) - w z_t is to be small.
+    mu_t = l_{t-1} + w z_t,  z_t = (1-alpha)^(t-1) A_{t-1} + (1 - (1-alpha)^t) / alpha B_{t-1}
+
+    is linear in (l_0, w): with e_t the error for l_0 = w = 0, the least squares problem is
+    e_t - l_0 (1-alpha)^(t-1) - w z_t.
     """
     keep, decay, level = 1 - alpha, 1.0, 0.0
     ee = ep = ez = pp = pz = zz = 0.0
@@ -114,7 +118,7 @@ def dynamic_optimised_theta(y: Sequence[float], horizon: int) -> Prediction:
 
 
 def box_cox_theta(y: Sequence[float], horizon: int) -> Prediction:
-    """Theta on Box-Cox transformed data (Legaki and Koutsouri 2018, the M4 competition's entry 260)."""
+    """Theta on Box-Cox transformed data (Legaki and Koutsouri 2018, entry 260 of M4)."""
     power = boxcox.best_power(y)
     if power == 1.0:
         return theta(y, horizon)
