@@ -100,6 +100,38 @@ COMMANDS = (
             "tollama runtime remove torch",
         ),
     ),
+    Command(
+        "export",
+        "kits",
+        "Pack models, runtimes and tollama itself into one file for a host without network",
+        (
+            "tollama export chronos2 -o kit.tollama",
+            "tollama export chronos2 --runtime torch --python-version 3.11 "
+            "--platform manylinux_2_28_x86_64 -o kit.tollama",
+            "tollama export chronos2 --sign-key ~/.ssh/id_ed25519",
+        ),
+    ),
+    Command(
+        "import",
+        "kits",
+        "Check a kit and install what is inside",
+        (
+            "tollama import kit.tollama",
+            "tollama import kit.tollama --models chronos2 --trust-key vendor.pub",
+        ),
+    ),
+    Command(
+        "inspect",
+        "kits",
+        "Check a kit and say what is inside",
+        ("tollama inspect kit.tollama", "tollama inspect kit.tollama --format json"),
+    ),
+    Command(
+        "verify",
+        "kits",
+        "Compare the files of models with their SHA-256s again",
+        ("tollama verify", "tollama verify chronos2"),
+    ),
     Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
     Command("version", "settings", "Show versions", ("tollama version",)),
 )
