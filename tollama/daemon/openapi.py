@@ -12,7 +12,7 @@ from tollama.daemon import wire
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tollama.daemon.routes import Route
+    from tollama.daemon.route import Route
 
 _SIMPLE = {
     "str": {"type": "string"},

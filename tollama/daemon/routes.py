@@ -20,37 +20,11 @@ from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
 from tollama.daemon.forecasting import Answer, Running
 from tollama.daemon.http_message import Reply, Request
+from tollama.daemon.route import NDJSON, Route, dump, ndjson
 from tollama.daemon.service import Service
 from tollama.models.pulls import PullRequest
 
-NDJSON = "application/x-ndjson"
 MAX_BULK_LINE = 64 << 20
-Handler = Callable[[Service, Request], Reply]
-
-
-class Route(NamedTuple):
-    """A method and path, who may call it, what it takes and gives (for /openapi.json)."""
-
-    method: str
-    path: str  # "{name}" is the rest of the path
-    handle: Handler
-    summary: str
-    scope: str = "read"
-    body: type | None = None
-    answer: type | None = None
-    stream_body: bool = False
-    encodings: tuple[str, ...] = ()
-    max_body: int | None = None
-
-
-def dump(value: object, status: int = 200) -> Reply:
-    """A JSON answer."""
-    return Reply(status, protocol.dumps(value))
-
-
-def ndjson(events: Iterator[dict[str, Any]]) -> Reply:
-    """Objects as NDJSON, each sent as it comes."""
-    return Reply(content_type=NDJSON, stream=(protocol.dumps(event) + b"\n" for event in events))
 
 
 def model_of(body: wire.ShowBody | wire.DeleteBody) -> str:
