@@ -58,9 +58,15 @@ if sys.version_info < (3, 10):
     )
     sys.exit(2)
 
+from tollama import _bytecode
+
+_bytecode.install(sys.path[0])
+
 from tollama.__main__ import main
 
-sys.exit(main())
+code = main()
+_bytecode.save()
+sys.exit(code)
 """
 
 # Runs in a process of its own with an empty environment: what marshal writes depends on the hash

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any, TextIO
 
-from tollama import __version__
+from tollama import __version__, _bytecode
 from tollama.core import config, redact
 from tollama.core.errors import TollamaError
 from tollama.daemon.access import Access
@@ -159,6 +159,7 @@ def _serve(service: Service, server: Server, log: Log, out: TextIO) -> int:
     service.preload()
     out.write(f"tollama {__version__} listening on http://{service.host_binding}\n")
     out.flush()
+    _bytecode.save()
     try:
         server.serve_forever()
     finally:

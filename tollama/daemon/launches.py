@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 BOOT = (
     "import sys,runpy\n"
     "module,*paths=sys.argv[1:];sys.path[:0]=paths;del sys.argv[1:]\n"
+    "from tollama import _bytecode;_bytecode.install(paths[0])\n"
     "runpy.run_module(module,run_name='__main__',alter_sys=True)"
 )
 
 _KEPT = {
     "PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP", "TEMP", "SYSTEMROOT",
     "SYSTEMDRIVE", "WINDIR", "USERPROFILE", "LOCALAPPDATA", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
-    "XDG_CACHE_HOME",
+    "XDG_CACHE_HOME", "TOLLAMA_HOME",
 }  # fmt: skip
 _KEPT_PREFIXES = (
     "LC_", "CUDA", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "HIP_", "ROCR_",

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from tollama import __version__
 from tollama.core import protocol, schemas, splice
 from tollama.core.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
 )
-from tollama.daemon import anomalies, wire
+from tollama.daemon import anomalies, diagnostics, web, wire
 from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
 from tollama.daemon.forecasting import Answer, Running
 from tollama.daemon.http_message import Reply, Request
+from tollama.daemon.openapi import document
 from tollama.daemon.route import NDJSON, Route, dump, ndjson
 from tollama.daemon.service import Service
 from tollama.models.pulls import PullRequest
@@ -36,8 +38,6 @@ def model_of(body: wire.ShowBody | wire.DeleteBody) -> str:
 
 
 def root(service: Service, request: Request) -> Reply:
-    from tollama.daemon import web
-
     page = web.page(request)
     return page or Reply(body=b"tollama is running", content_type="text/plain; charset=utf-8")
 
@@ -69,8 +69,6 @@ def ps(service: Service, request: Request) -> Reply:
 
 
 def info(service: Service, request: Request) -> Reply:
-    from tollama.daemon import diagnostics
-
     return dump(diagnostics.info(service))
 
 
@@ -219,9 +217,6 @@ def embed(service: Service, request: Request) -> Reply:
 
 
 def openapi(service: Service, request: Request) -> Reply:
-    from tollama import __version__
-    from tollama.daemon.openapi import document
-
     return dump(document(ROUTES, __version__))
 
 
