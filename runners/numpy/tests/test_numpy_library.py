@@ -45,6 +45,8 @@ def checkpoints(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("models")
     made = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its threads would spin for models this small
 
     def get(name):
         if name not in made:
@@ -58,7 +60,8 @@ def checkpoints(tmp_path_factory):
             made[name] = runner, pipeline
         return made[name]
 
-    return get
+    yield get
+    torch.set_num_threads(threads)
 
 
 def case(rng, *, several):
