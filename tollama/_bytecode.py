@@ -18,10 +18,14 @@ import os
 import sys
 import zipimport
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MAGIC = "tollama code 1"
 
 _archive = ""
-_identity: tuple[object, ...] = ()
+_identity: Any = ()
 _places: list[str] = []
 _code: dict[str, bytes] = {}
 _new = 0

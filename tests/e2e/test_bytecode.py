@@ -1,4 +1,4 @@
-"""Compiled code of the built file is kept between starts, and never trusted when it should not be."""
+"""Compiled code of the built file is kept between starts, and trusted only when it should be."""
 
 import os
 import shutil
