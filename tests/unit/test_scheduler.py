@@ -863,9 +863,11 @@ def test_replicas_start_when_work_waits_and_all_compute(many: Bench) -> None:
     second = many.runners.processes[1]
     eventually(lambda: second.batches)
     assert second.names() == ["b"]
+    many.runners.may_load.clear()
     for name in "cdef":
         many.submit(name, to=wide)
     eventually(lambda: len(many.runners.processes) == 3)
+    many.runners.may_load.set()
     third = many.runners.processes[2]
     eventually(lambda: third.batches)
     assert third.names() == ["c", "d", "e", "f"]
