@@ -1,7 +1,7 @@
 """tollama: Ollama for time series forecasting, in one file.
 
 `tollama.Client` is the Python client; it is imported when it is first used, because this module is
-imported inside every runner and by every short command.
+imported inside every runner and by every short command, and old syntax for __main__.py.
 """
 
 __version__ = "0.1.0"
@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 __all__ = ["AsyncClient", "Client", "__version__"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name):
     if name in ("Client", "AsyncClient"):
         from tollama import client
 

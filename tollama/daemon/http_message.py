@@ -215,5 +215,6 @@ def error_reply(request: Request | None, error: TollamaError) -> Reply:
         headers.append(("Retry-After", str(max(1, round(error.retry_after)))))
     if isinstance(error, MethodNotAllowed) and isinstance(error.detail, str):
         headers.append(("Allow", error.detail))
-    body = json.dumps(to_wire(error), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    text = json.dumps(to_wire(error), ensure_ascii=False, separators=(",", ":"))
+    body = text.encode("utf-8", "replace")
     return Reply(error.status, body, headers=tuple(headers))
