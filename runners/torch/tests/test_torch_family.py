@@ -44,7 +44,7 @@ def test_facts_say_what_was_loaded(chronos2):
     assert facts["architecture"] == "Chronos-2"
     assert (facts["device"], facts["dtype"]) == ("cpu", "float32")
     assert (facts["context_length"], facts["max_horizon"]) == (8192, 1024)
-    assert facts["size_vram"] == 0 and facts["parameters"] > 20_000
+    assert facts["vram_bytes"] == 0 and facts["parameters"] > 20_000
 
 
 def test_usage_says_where_it_ran(chronos2):

@@ -38,7 +38,7 @@ class Session:
             "context_length": self.architecture.context_length,
             "max_horizon": self.architecture.max_horizon,
             "parameters": self.architecture.parameters,
-            "size_vram": devices.video_memory(self.placement.device),
+            "vram_bytes": devices.video_memory(self.placement.device),
         }
         if self.placement.warnings:
             found["warnings"] = list(self.placement.warnings)
