@@ -14,4 +14,4 @@ def __getattr__(name):
         from tollama import client
 
         return getattr(client, name)
-    raise AttributeError(f"module 'tollama' has no attribute {name!r}")
+    raise AttributeError("module 'tollama' has no attribute %r" % (name,))
