@@ -232,6 +232,15 @@ def test_memory_that_runs_out_halves_the_batch(chronos2, monkeypatch):
     assert isinstance(large, OutOfMemory)
 
 
+def test_memory_that_is_not_there_is_refused_before_it_is_taken(chronos2, monkeypatch):
+    monkeypatch.setattr("tollama_numpy.memory.available", lambda: 1 << 29)
+    rows = [[0.0] * 8192] * 2000
+    small, large = answers(chronos2, body({"target": WAVE}), body({"target": rows}))
+    assert small["forecasts"]
+    assert isinstance(large, OutOfMemory)
+    assert "MiB are needed, 512 MiB are free" in large.message
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

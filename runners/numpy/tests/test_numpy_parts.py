@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
 
 np = pytest.importorskip("numpy")
 
-from tollama_numpy import batches, preprocess, quantiles, threads  # noqa: E402
+from tollama_numpy import batches, memory, preprocess, quantiles, threads  # noqa: E402
 from tollama_numpy.batches import Limits, Size  # noqa: E402
 
 LIMITS = Limits(rows=256, tokens=1024, worth_splitting=100, threads=1)
@@ -148,3 +149,11 @@ def test_weighted_samples_give_more_to_the_heavier():
 def test_masses_sum_to_one():
     found = quantiles.masses([0.1, 0.5, 0.9])
     np.testing.assert_allclose(found, np.array([0.25, 0.4, 0.25]) / 0.9, rtol=1e-6)
+
+
+def test_available_memory_is_known_on_linux():
+    found = memory.available()
+    if sys.platform == "linux":
+        assert found is not None and found > 0
+    else:
+        assert found is None

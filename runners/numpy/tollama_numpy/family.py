@@ -215,11 +215,11 @@ def _predicted(model: Forecaster, tasks: list[Task], jointly: bool) -> list[Outc
     """The answer to each task, or why there is none; halves a batch that memory cannot hold."""
     try:
         found = model.compute(tasks, jointly=jointly)
-    except MemoryError:
+    except MemoryError as error:
         if len(tasks) == 1 or jointly:
             reason = OutOfMemory(
-                "the numpy family ran out of memory: use a shorter context_length or horizon, "
-                "or fewer covariates"
+                f"the numpy family ran out of memory{f' ({error})' if str(error) else ''}: use a "
+                "shorter context_length or horizon, or fewer covariates"
             )
             return [reason] * len(tasks)
         half = len(tasks) // 2

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tollama_numpy import batches, covariates, threads
+from tollama_numpy import batches, covariates, memory, threads
 from tollama_numpy.checkpoint import Checkpoint
 from tollama_numpy.covariates import Input, Task
 from tollama_numpy.preprocess import Scale, left_padded
@@ -20,6 +20,10 @@ BATCH_ROWS = 256
 CACHED_ACTIVATIONS = 3 << 18
 # Operations that are worth a thread of their own.
 WORTH_A_THREAD = 3e9
+# Activations of all tokens that a layer holds at its peak.
+ARRAYS_AT_A_TIME = 20
+# Bytes below which nobody asks whether they are there.
+WORTH_ASKING = 1 << 28
 
 
 class Embedding(NamedTuple):
@@ -135,9 +139,30 @@ class Forecaster:
         return found
 
     def compute(self, tasks: Sequence[Task], *, jointly: bool = False) -> list[np.ndarray]:
-        """`predict_batch`; what overflows becomes an infinity and not a warning."""
+        """`predict_batch`; what overflows becomes an infinity and not a warning.
+
+        Raises MemoryError before it takes more than there is.
+        """
+        needed = self.memory_needed(tasks, jointly=jointly)
+        if needed > WORTH_ASKING:
+            free = memory.available()
+            if free is not None and needed > free:
+                raise MemoryError(f"{needed >> 20:,} MiB are needed, {free >> 20:,} MiB are free")
         with np.errstate(all="ignore"):
             return self.predict_batch(tasks, jointly=jointly)
+
+    def memory_needed(self, tasks: Sequence[Task], *, jointly: bool = False) -> int:
+        """About how many bytes a batch takes while it is computed."""
+        sizes = [self.size(task) for task in tasks]
+        rows = sum(size.rows for size in sizes)
+        together = rows if jointly else max(size.rows for size in sizes)
+        tokens = together * max(size.width for size in sizes)
+        activations = max(CACHED_ACTIVATIONS, tokens * self.width) * ARRAYS_AT_A_TIME
+        horizon = max(task.future.shape[1] for task in tasks)
+        answers = 3 * rows * len(self.quantile_levels) * horizon
+        if horizon > self.longest_step:
+            answers *= len(self.quantile_levels)  # each path has its own quantiles
+        return 4 * (activations + answers)
 
     def tasks(
         self,
