@@ -1072,3 +1072,16 @@ def test_a_defect_in_a_replica_fails_its_calls(
         assert isinstance(only(one), Unavailable)
     gone(bench)
     assert any("a defect" in line for line in bench.logged)
+
+
+def test_a_limit_of_replicas_leaves_the_threads_alone() -> None:
+    wide = launch(replicas=True)
+    with opened(cpus=4, replicas=2) as bench:
+        process, _ = bench.busy("a", to=wide)
+        assert process.batches[0]["params"]["threads"] == 4
+        for name in "bcd":
+            bench.submit(name, to=wide)
+        eventually(lambda: len(bench.runners.processes) == 2)
+        eventually(lambda: bench.runners.processes[1].batches)
+        bench.submit("e", to=wide)
+        assert len(bench.runners.processes) == 2

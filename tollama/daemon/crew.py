@@ -327,7 +327,7 @@ class Crew:
                     replica.bell.ring()  # it may be ended sooner when others wait
             if (
                 not lane.launch.replicas
-                or len(self.replicas) >= lane.scheduler.cpus
+                or len(self.replicas) >= lane.scheduler.replicas
                 or now < self.grow_after
                 or not all(replica.loaded for replica in self.replicas)
             ):

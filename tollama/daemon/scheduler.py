@@ -69,6 +69,7 @@ class Scheduler:
         spawn: Callable[..., RunnerProcess] = RunnerProcess,
         clock: Callable[[], float] = time.monotonic,
         cpus: int,
+        replicas: int = 0,
         max_loaded: int = 0,
         max_queue: int = 512,
         keep_alive: float = 300.0,
@@ -79,6 +80,8 @@ class Scheduler:
         self.spawn = spawn
         self.clock = clock
         self.cpus = max(1, cpus)
+        # Processes per model, where a family allows several.
+        self.replicas = replicas or self.cpus
         self.max_loaded = max_loaded
         self.max_queue = max_queue
         self.keep_alive = keep_alive
