@@ -15,6 +15,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 from tollama.cli import main as cli  # noqa: E402
 from tollama.core import config, errors  # noqa: E402
+from tollama.models import families  # noqa: E402
 
 
 def commands() -> str:
@@ -107,15 +108,57 @@ def error_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def model_table() -> str:
+    """The table of models for models.md: a row a model, its families beside each other."""
+    known: dict[str, families.Family] = {}
+    for text in sorted((DOCS.parent / "runners").glob("*/runner.json")):
+        family = families.parse(text.read_text(), str(text.parent))
+        known[family.name] = family
+    columns = (
+        ("multivariate", "multivariate"),
+        ("missing_values", "missing values"),
+        ("past_covariates", "past covariates"),
+        ("future_covariates", "future covariates"),
+        ("categorical_covariates", "categorical"),
+        ("embeddings", "embeddings"),
+    )
+    head = ["model", "families", "weights", "licence", "context", "horizon"]
+    head += [title for _, title in columns]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name in families.registry(known):
+        offers = families.offers(known, name)
+        offer = offers[0]
+        source = "built in" if offer.builtin else offer.source.get("repo_id", "with its family")
+        cells = [
+            f"`{name}`",
+            ", ".join(one.family for one in offers),
+            source,
+            str(offer.license.get("type", "")),
+            f"{offer.context_length:,}" if offer.context_length else "any",
+            f"{offer.max_horizon:,}" if offer.max_horizon else "any",
+        ]
+        for key, _ in columns:
+            able = [one.family for one in offers if one.capabilities.get(key)]
+            whole = len(able) == len(offers)
+            cells.append("yes" if able and whole else f"{', '.join(able)} only" if able else "no")
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def filled(name: str, mark: str, text: str) -> str:
+    """A page with the part between two marks replaced."""
+    head, begin, rest = (DOCS / name).read_text().partition(f"<!-- {mark} -->\n")
+    _, end, tail = rest.partition(f"<!-- /{mark} -->\n")
+    return head + begin + text + end + tail
+
+
 def pages() -> dict[str, str]:
     """Every generated page by file name."""
-    api = (DOCS / "api.md").read_text()
-    head, begin, rest = api.partition("<!-- errors -->\n")
-    _, end, tail = rest.partition("<!-- /errors -->\n")
     return {
         "cli.md": commands(),
         "configuration.md": configuration(),
-        "api.md": head + begin + error_table() + end + tail,
+        "api.md": filled("api.md", "errors", error_table()),
+        "models.md": filled("models.md", "models", model_table()),
     }
 
 
