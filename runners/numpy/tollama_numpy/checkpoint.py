@@ -102,16 +102,22 @@ class Checkpoint:
         self._used += tensor.size
         return tensor
 
-    def finish(self, without_effect: tuple[str, ...] = ()) -> int:
-        """The number of weights used; refuses unused ones that do not end in `without_effect`."""
-        left = sorted(name for name in self._unused if not name.endswith(without_effect))
-        if left:
-            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    def finish(self, *, copies: tuple[str, ...] = (), idle: tuple[str, ...] = ()) -> int:
+        """The number of weights; refuses tensors that were not used.
+
+        Excepted are names that end in one of `copies` (of a tensor that is used) or `idle` (without
+        effect on the answer, yet counted).
+        """
+        unused = sorted(name for name in self._unused if not name.endswith(copies))
+        unknown = [name for name in unused if not name.endswith(idle)]
+        if unknown:
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise UnsupportedCheckpoint(
-                f"model.safetensors: {left[0]}{more}: not known to the numpy family"
+                f"model.safetensors: {unknown[0]}{more}: not known to the numpy family"
             )
+        total = self._used + sum(self.weights[name].size for name in unused)
         self.weights = {}
-        return self._used
+        return total
 
 
 def read_config(folder: str) -> dict[str, object]:

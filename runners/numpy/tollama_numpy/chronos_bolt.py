@@ -69,7 +69,7 @@ class ChronosBolt(Forecaster):
         self.read_quantiles = ResidualBlock(
             config, "output_patch_embedding", shape.width, shape.hidden, outputs
         )
-        self.parameters = config.finish(_WITHOUT_EFFECT)
+        self.parameters = config.finish(copies=_COPIES, idle=_IDLE)
 
     def size(self, task: Task) -> batches.Size:
         # Every block of steps ahead is one decoder token, however long it is.
@@ -242,9 +242,6 @@ _KNOWN_SETTINGS = {
     "use_reg_token",
 }
 
-_WITHOUT_EFFECT = (
-    "embed_tokens.weight",  # the same as shared.weight
-    "lm_head.weight",
-    # one token attends to itself, whatever its position
-    "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-)
+_COPIES = ("embed_tokens.weight", "lm_head.weight")  # of shared.weight
+# One token attends to itself, whatever its position.
+_IDLE = ("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",)
