@@ -174,7 +174,7 @@ class ForecastRequest:
             request = cls(
                 model=f.take("model", fields.nonempty),
                 horizon=horizon,
-                quantiles=f.take("quantiles", _quantiles, ()),
+                quantiles=f.take("quantiles", read_quantiles, ()),
                 series=_series(f, offset, known_horizon, series_required),
                 options=f.take("options", _options, {}),
                 timeout=f.take("timeout", fields.positive, None),
@@ -308,7 +308,8 @@ def _covariates(value: object, loc: Loc) -> dict[str, list[Any]]:
     return items
 
 
-def _quantiles(value: object, loc: Loc) -> tuple[float, ...]:
+def read_quantiles(value: object, loc: Loc) -> tuple[float, ...]:
+    """A reader of probability levels, each once; ascending."""
     problems: list[tuple[Loc, str]] = []
     levels: list[float] = []
     for index, level in enumerate(fields.json_list(value, loc)):
