@@ -164,7 +164,9 @@ def main(argv: list[str]) -> int:
 
 def report(error: TollamaError) -> int:
     """An error on stderr, without secrets; returns its exit code."""
-    text = redact.text(error.message, os.environ.get("TOLLAMA_HF_TOKEN"))
+    from tollama.core import tokens
+
+    text = redact.text(error.message, *tokens.secrets(os.environ.get("TOLLAMA_HF_TOKEN")))
     sys.stderr.write(f"error: {text}\n")
     return error.exit_code
 

@@ -72,6 +72,13 @@ def _size(text: str) -> int:
         raise ValueError("a number of bytes such as 67108864 or 64M") from None
 
 
+def _rate(text: str) -> int:
+    value = _size(text)
+    if value < 1:
+        raise ValueError("a number of bytes per second such as 5M")
+    return value
+
+
 def _seconds(text: str) -> float:
     seconds = durations.parse(text.strip())
     if seconds is None or seconds <= 0:
@@ -88,6 +95,14 @@ def _keep_alive(text: str) -> float:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.replace(",", " ").split() if part)
+
+
+def _endpoint(text: str) -> str:
+    value = text.strip().rstrip("/")
+    scheme, _, rest = value.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest or any(c <= " " for c in value):
+        raise ValueError("an address such as https://HOST or http://HOST:PORT/PATH")
+    return value
 
 
 def _one_of(*allowed: str) -> Any:
@@ -140,7 +155,7 @@ SETTINGS = (
     Setting("TOLLAMA_LOG_FORMAT", _one_of("text", "json"), "text", "request log: text or json"),
     Setting("TOLLAMA_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "what is logged: debug, info, warning or error"),
     Setting("TOLLAMA_API_KEYS", _names, (), "API keys, each KEY or SCOPE:KEY (read, forecast, admin)"),
-    Setting("TOLLAMA_HF_TOKEN", _text, None, "token for the model hub; never written anywhere"),
+    Setting("TOLLAMA_HF_TOKEN", _text, None, "token for the model hub, or HOST=TOKEN pairs for several; never written anywhere"),
     Setting("TOLLAMA_CA_BUNDLE", _text, None, "certificates to trust, a PEM file (then SSL_CERT_FILE, REQUESTS_CA_BUNDLE)"),
     Setting("TOLLAMA_RUNNERS", _text, None, "a further folder of runner families"),
 )  # fmt: skip
@@ -160,9 +175,10 @@ CONFIG_KEYS = (
     ConfigKey("pull.https_proxy", _text, None, ("HTTPS_PROXY", "https_proxy"), "proxy for https:// addresses"),
     ConfigKey("pull.no_proxy", _text, None, ("NO_PROXY", "no_proxy"), "hosts that need no proxy"),
     ConfigKey("pull.max_workers", _int(1, 64), 4, (), "files downloaded at once"),
-    ConfigKey("pull.endpoint", _text, None, ("HF_ENDPOINT",), "address of the hub or of a mirror"),
+    ConfigKey("pull.endpoint", _endpoint, None, ("HF_ENDPOINT",), "address of the hub or of a mirror"),
     ConfigKey("pull.ca_bundle", _text, None, ("TOLLAMA_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), "certificates to trust, a PEM file"),
-    ConfigKey("pull.limit_rate", _size, None, (), "bytes per second at most, such as 5M"),
+    ConfigKey("pull.limit_rate", _rate, None, (), "bytes per second at most, such as 5M"),
+    ConfigKey("pull.stall_timeout", _int(1, 86_400), 30, ("HF_HUB_DOWNLOAD_TIMEOUT",), "seconds without data after which a line is given up and taken up again"),
     ConfigKey("daemon.host", _text, None, ("TOLLAMA_HOST",), "address to listen on"),
 )  # fmt: skip
 KEYS = {key.name: key for key in CONFIG_KEYS}

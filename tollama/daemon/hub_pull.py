@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tollama.core import names
 from tollama.core.errors import (
     HubError,
+    HubNotFound,
     InvalidRequest,
-    ModelNotFound,
-    Unsupported,
+    TollamaError,
 )
-from tollama.models import families, hub, pulls, store
+from tollama.models import blobs, families, hub, pulls, store
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -27,7 +29,7 @@ def spec_of(plan: pulls.Plan) -> hub.PullSpec:
     """The plan as the download engine takes it."""
     chosen = plan.settings
     return hub.PullSpec(
-        repo_id=plan.source["repo_id"],
+        repo_id=plan.repo_id,
         revision=plan.source.get("revision"),
         endpoint=chosen["endpoint"],
         token=plan.token,
@@ -41,6 +43,7 @@ def spec_of(plan: pulls.Plan) -> hub.PullSpec:
         max_workers=chosen["max_workers"],
         ca_bundle=chosen["ca_bundle"],
         limit_rate=chosen["limit_rate"],
+        stall_timeout=float(chosen["stall_timeout"]),
         dest=plan.dest,
     )
 
@@ -56,17 +59,23 @@ def run(
 ) -> store.Installed:
     """Pull a plan's repository and install it; gives the installed model."""
     spec = spec_of(plan)
-    if spec.insecure:
-        on_event({"status": "warning", "message": "TLS certificates are not verified (insecure)"})
     installed = _installed(home, plan.name)
     if installed is not None and not force and _current(installed, plan, spec, cancelled):
         on_event({"status": "already present"})
-        return installed
+        return _relicensed(home, installed, plan)
+    if installed is not None and force and _offline(spec) and spec.hf_home is None:
+        return _looked_at_again(installed, on_event)
+    _foreign_folder(home, plan)
     if plan.family is None:
         _recognised(plan, spec, known, cancelled)
-    if installed is None and not (spec.offline or spec.local_files_only):
-        _foreign_folder(home, plan)
-    pulled = hub.pull(spec, on_event=on_event, cancelled=cancelled)
+
+    def relay(event: dict[str, Any]) -> None:
+        on_event(event)
+        if spec.insecure and event.get("status") == "resolving digest":
+            message = "TLS certificates are not verified (insecure)"
+            on_event({"status": "warning", "message": message})
+
+    pulled = hub.pull(spec, on_event=relay, cancelled=cancelled)
     on_event({"status": "writing manifest"})
     manifest = pulls.snapshot_manifest(
         plan,
@@ -78,10 +87,14 @@ def run(
     return store.write(home, manifest)
 
 
+def _offline(spec: hub.PullSpec) -> bool:
+    return spec.offline or spec.local_files_only
+
+
 def _installed(home: str, name: str) -> store.Installed | None:
     try:
         return store.get(home, name)
-    except ModelNotFound:
+    except TollamaError:  # not there, or a manifest that cannot be read: the pull writes it anew
         return None
 
 
@@ -90,23 +103,47 @@ def _current(
 ) -> bool:
     """Whether what is here is what the pull would give; asks the hub unless offline."""
     snapshot = installed.snapshot
-    if snapshot is None or not os.path.isdir(snapshot):
+    files = installed.manifest.get("files") or ()
+    if snapshot is None or not files or not all(_there(snapshot, file) for file in files):
         return False
-    if any(
-        not os.path.isfile(os.path.join(snapshot, *file["path"].split("/")))
-        for file in installed.manifest.get("files") or ()
-    ):
-        return False
-    commit = installed.manifest["resolved"].get("commit_sha")
-    if spec.offline or spec.local_files_only:
-        return plan.revision is None or plan.revision in (
-            commit,
-            installed.manifest["source"].get("revision"),
-        )
-    wanted = spec.revision or "main"
-    if commit and wanted == commit and spec.token is None:
+    source = installed.manifest["source"]
+    if source.get("type") != plan.source["type"] or source.get("repo_id") != plan.repo_id:
+        return False  # one's own checkpoint under a name of the registry
+    commit: str | None = installed.manifest["resolved"].get("commit_sha")
+    if _offline(spec):
+        return plan.revision is None or plan.revision in (commit, source.get("revision"))
+    if commit and spec.revision == commit and spec.token is None:
         return True
-    return bool(hub.check_head(spec, cancelled) == commit)
+    return hub.check_head(spec, cancelled) == commit
+
+
+def _there(snapshot: str, file: dict[str, Any]) -> bool:
+    path = os.path.join(snapshot, *file["path"].split("/"))
+    try:
+        return os.path.getsize(path) == file["size"]
+    except OSError:
+        return False
+
+
+def _relicensed(home: str, installed: store.Installed, plan: pulls.Plan) -> store.Installed:
+    """Note a licence that has been accepted since the model was pulled."""
+    licence = installed.manifest.get("license") or {}
+    if not plan.license["accepted"] or licence.get("accepted"):
+        return installed
+    return store.write(home, {**installed.manifest, "license": {**licence, "accepted": True}})
+
+
+def _looked_at_again(installed: store.Installed, on_event: OnEvent) -> store.Installed:
+    """What --force means without a network: every file is hashed again."""
+    snapshot = installed.snapshot or ""
+    problems = hub.verify(snapshot, installed.manifest.get("files") or [], on_event)
+    if problems:
+        raise HubError(
+            f"model '{installed.name}' is damaged ({problems[0]['path']}: "
+            f"{problems[0]['problem'][:80]}): pull it again with a network"
+        )
+    on_event({"status": "already present"})
+    return installed
 
 
 def _recognised(
@@ -116,23 +153,37 @@ def _recognised(
     cancelled: threading.Event,
 ) -> None:
     """Refuse a repository that no family can run before its weights are fetched."""
-    _, text = hub.read_file(spec, "config.json", cancelled=cancelled)
+    try:
+        _, text = hub.read_file(spec, "config.json", cancelled=cancelled)
+    except HubNotFound as error:
+        if "config.json" not in error.message:
+            raise
+        raise HubNotFound(
+            f"{plan.repo_id} has no config.json, so it is not a model that tollama can run"
+        ) from None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise HubError(f"{plan.name}: its config.json is not JSON: {error}") from None
-    named = value.get("architectures") if isinstance(value, dict) else None
-    architecture = named[0] if isinstance(named, list) and named else None
-    if not any(architecture in family.architectures for family in known.values()):
-        able = sorted({a for family in known.values() for a in family.architectures})
-        raise Unsupported(
-            f"{plan.name}: no runner family recognises its architecture {architecture!r}; "
-            f"known ones: {', '.join(able) or 'none'}"
-        )
+    architecture, able = families.recognise(known, value)
+    if not able:
+        raise pulls.unrecognised(plan.name, architecture, known)
 
 
 def _foreign_folder(home: str, plan: pulls.Plan) -> None:
     """A folder where the model belongs that is not ours must not be written into."""
     folder = store.folder(home, plan.name)
-    if os.path.islink(folder):
-        raise InvalidRequest(f"model '{plan.name}': its folder is a symbolic link, remove it first")
+    for path in (folder, plan.dest):
+        if os.path.islink(path):
+            raise InvalidRequest(f"model '{plan.name}': {path} is a symbolic link, remove it first")
+
+
+def discard(home: str, name: str) -> bool:
+    """Remove what a broken-off first pull of a model left; whether there was anything."""
+    folder = store.folder(home, names.check(name))
+    parts = os.path.join(folder, "snapshot", blobs.PARTS)
+    with store.changing(home):
+        if os.path.exists(os.path.join(folder, "manifest.json")) or not os.path.isdir(parts):
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+    return True

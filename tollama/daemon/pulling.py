@@ -1,8 +1,8 @@
 """Pulls that are going on: one thread a model, watched by any number of clients.
 
-Two pulls of one model join, pulls of different models run side by side, a client that hangs up
-changes nothing, `cancel` ends a pull. Each watcher sees every event from where it joined to the
-end.
+Two pulls of one model join when they ask for the same, else the second waits for the first. Pulls
+of different models run side by side, a client that hangs up changes nothing, `cancel` ends a pull.
+Each watcher sees every step from the start, of the progress the newest.
 
 Not covered: what a pull does (models/pulls.py, models/hub.py).
 """
@@ -10,11 +10,14 @@ Not covered: what a pull does (models/pulls.py, models/hub.py).
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tollama.core import redact
-from tollama.core.errors import Cancelled, NotFound, TollamaError
+from tollama.core.errors import Cancelled, NotFound, TollamaError, Unavailable
+
+LOOK_UP = 1.0  # seconds between two looks at whether a silent watcher is still there
 
 Work = Callable[[Callable[[dict[str, Any]], None], threading.Event], None]
 
@@ -22,9 +25,11 @@ Work = Callable[[Callable[[dict[str, Any]], None], threading.Event], None]
 class Pulling:
     """One pull: its events so far, and how it ended."""
 
-    def __init__(self, key: str, secret: str | None) -> None:
+    def __init__(self, key: str, same: object, secret: str | None) -> None:
         self.key = key
+        self.same = same
         self.secret = secret
+        self.watchers = 0
         self.events: list[dict[str, Any]] = []
         self.error: TollamaError | None = None
         self.done = False
@@ -45,6 +50,10 @@ class Pulling:
                 self.events.append(event)
             self.changed.notify_all()
 
+    def succeeded(self) -> bool:
+        """Whether all of its work was done, perhaps just before it was cancelled."""
+        return bool(self.events) and self.events[-1].get("status") == "success"
+
     def end(self, error: TollamaError | None) -> None:
         """Publish the end."""
         with self.changed:
@@ -52,13 +61,27 @@ class Pulling:
             self.done = True
             self.changed.notify_all()
 
-    def watch(self) -> Iterator[dict[str, Any]]:
-        """Every event as it comes; raises the pull's error at its end."""
+    def watch(self, gone: Callable[[], bool] | None = None) -> Iterator[dict[str, Any]]:
+        """Every event as it comes; raises the pull's error at its end.
+
+        `gone` is asked now and then whether anybody still listens.
+        """
+        with self.changed:
+            self.watchers += 1
+        try:
+            yield from self._watch(gone)
+        finally:
+            with self.changed:
+                self.watchers -= 1
+
+    def _watch(self, gone: Callable[[], bool] | None) -> Iterator[dict[str, Any]]:
         at, last = 0, None
         while True:
             with self.changed:
                 while not self.done and not self._news(at, last):
-                    self.changed.wait()
+                    self.changed.wait(None if gone is None else LOOK_UP)
+                    if gone is not None and gone():
+                        return
                 # The newest progress event may have been replaced since it was shown.
                 start = at - 1 if at and self.events[at - 1] is not last else at
                 news = self.events[start:]
@@ -72,6 +95,12 @@ class Pulling:
                     raise error
                 return
 
+    def wait(self, cancelled: threading.Event) -> None:
+        """Until this pull has ended, or another one that waits for it is cancelled."""
+        with self.changed:
+            while not self.done and not cancelled.is_set():
+                self.changed.wait(0.1)
+
     def _news(self, at: int, last: object) -> bool:
         return len(self.events) > at or bool(at and self.events[at - 1] is not last)
 
@@ -81,28 +110,44 @@ class Pulls:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._active: dict[str, Pulling] = {}
+        self._active: dict[str, list[Pulling]] = {}  # by model, the one that works first
         self._threads: set[threading.Thread] = set()
+        self._closed = False
 
-    def join(self, key: str, work: Work, *, secret: str | None = None) -> Pulling:
-        """The pull of `key` that is going on, or a new one doing `work(on_event, cancelled)`."""
+    def join(
+        self, key: str, work: Work, *, same: object = None, secret: str | None = None
+    ) -> Pulling:
+        """The pull of `key` that is going on, or a new one doing `work(on_event, cancelled)`.
+
+        `same` is what both must agree on to be one pull; a pull that asks for something else
+        starts when those before it have ended.
+        """
         with self._lock:
-            pulling = self._active.get(key)
-            if pulling is not None and not pulling.cancelled.is_set():
-                return pulling
-            pulling = Pulling(key, secret)
-            self._active[key] = pulling
+            if self._closed:
+                raise Unavailable("the daemon is stopping, pull again when it is back")
+            queue = self._active.setdefault(key, [])
+            for pulling in queue:
+                if pulling.same == same and not pulling.cancelled.is_set():
+                    return pulling
+            pulling = Pulling(key, same, secret)
+            before = list(queue)
+            queue.append(pulling)
             thread = threading.Thread(
-                target=self._run, args=(pulling, work), name=f"pull {key}", daemon=True
+                target=self._run, args=(pulling, before, work), name=f"pull {key}", daemon=True
             )
             self._threads.add(thread)
         thread.start()
         return pulling
 
-    def _run(self, pulling: Pulling, work: Work) -> None:
+    def _run(self, pulling: Pulling, before: list[Pulling], work: Work) -> None:
         error: TollamaError | None = None
         try:
-            work(pulling.add, pulling.cancelled)
+            for other in before:
+                if not other.done:
+                    pulling.add({"status": "waiting for another pull of this model"})
+                other.wait(pulling.cancelled)
+            if not pulling.cancelled.is_set():
+                work(pulling.add, pulling.cancelled)
         except TollamaError as failure:
             error = failure
             error.message = redact.text(error.message, pulling.secret)
@@ -112,20 +157,38 @@ class Pulls:
             error = TollamaError(f"the pull failed: {text}")
         finally:
             with self._lock:
-                if self._active.get(pulling.key) is pulling:
+                self._active[pulling.key].remove(pulling)
+                if not self._active[pulling.key]:
                     del self._active[pulling.key]
                 self._threads.discard(threading.current_thread())
-            if error is None and pulling.cancelled.is_set():
+            if error is None and pulling.cancelled.is_set() and not pulling.succeeded():
                 error = Cancelled("the pull was cancelled; what was downloaded is kept")
             pulling.end(error)
 
-    def cancel(self, key: str) -> None:
-        """End a pull; raises NotFound when none is going on."""
+    def cancel(self, key: str, *, unless_watched: bool = False) -> bool:
+        """End a model's pulls; raises NotFound when none is going on.
+
+        With `unless_watched` a pull that more than one client watches goes on; then False.
+        """
         with self._lock:
-            pulling = self._active.get(key)
-        if pulling is None:
+            queue = list(self._active.get(key, ()))
+        if not queue:
             raise NotFound(f"no pull of '{key}' is going on")
-        pulling.cancelled.set()
+        ended = False
+        for pulling in queue:
+            if not unless_watched or pulling.watchers <= 1:
+                pulling.cancelled.set()
+                ended = True
+        return ended
+
+    def wait(self, key: str, timeout: float) -> None:
+        """Until no pull of a model is going on any more, or the time is over."""
+        end = time.monotonic() + timeout
+        with self._lock:
+            queue = list(self._active.get(key, ()))
+        for pulling in queue:
+            with pulling.changed:
+                pulling.changed.wait_for(lambda p=pulling: p.done, end - time.monotonic())  # type: ignore[misc]
 
     def active(self) -> list[str]:
         """The models being pulled."""
@@ -135,8 +198,11 @@ class Pulls:
     def close(self, timeout: float) -> None:
         """End all pulls; what was downloaded is kept for the next one."""
         with self._lock:
+            self._closed = True
             threads = list(self._threads)
-            for pulling in self._active.values():
-                pulling.cancelled.set()
+            for queue in self._active.values():
+                for pulling in queue:
+                    pulling.cancelled.set()
+        end = time.monotonic() + timeout
         for thread in threads:
-            thread.join(timeout)
+            thread.join(max(0.0, end - time.monotonic()))

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tollama import __version__
-from tollama.core import protocol, schemas, splice
+from tollama.core import names, protocol, schemas, splice
 from tollama.core.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
 )
-from tollama.daemon import anomalies, diagnostics, web, wire
+from tollama.daemon import anomalies, diagnostics, hub_share, web, wire
 from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
 from tollama.daemon.forecasting import Answer, Running
@@ -29,7 +29,7 @@ from tollama.models.pulls import PullRequest
 MAX_BULK_LINE = 64 << 20
 
 
-def model_of(body: wire.ShowBody | wire.DeleteBody) -> str:
+def model_of(body: wire.ShowBody | wire.DeleteBody | wire.CancelPullBody) -> str:
     """The model that a body names, under either of its two fields."""
     name = body.model or body.name
     if name is None:
@@ -85,23 +85,29 @@ def copy(service: Service, request: Request) -> Reply:
 
 def pull(service: Service, request: Request) -> Reply:
     body = PullRequest.parse(splice.parse(request.body))
-    return _pulled(service, body)
+    return _pulled(service, request, body)
 
 
-def _pulled(service: Service, body: PullRequest) -> Reply:
+def _pulled(service: Service, request: Request, body: PullRequest) -> Reply:
     pulling = service.pull(body)
     if body.stream:
-        return ndjson(pulling.watch())
+        return ndjson(pulling.watch(request.disconnected))
     last: dict[str, Any] = {}
-    for event in pulling.watch():
-        last = event
+    with request.blocking():
+        for event in pulling.watch(request.disconnected):
+            last = event
     return dump(last)
 
 
 def cancel_pull(service: Service, request: Request) -> Reply:
-    body = wire.read(wire.ModelBody, splice.parse(request.body))
-    service.pulls.cancel(body.model.lower())
-    return dump({"cancelled": True, "model": body.model})
+    body = wire.read(wire.CancelPullBody, splice.parse(request.body))
+    name, _ = names.with_revision(model_of(body))
+    ended = service.pulls.cancel(name.lower(), unless_watched=body.unless_watched)
+    return dump({"cancelled": ended, "model": name})
+
+
+def share(service: Service, request: Request) -> Reply:
+    return hub_share.answer(service.home, request)
 
 
 def generate(service: Service, request: Request) -> Reply:
@@ -126,7 +132,7 @@ def models(service: Service, request: Request) -> Reply:
 def pull_model(service: Service, request: Request) -> Reply:
     body = wire.read(wire.LicensedPullBody, splice.parse(request.body))
     value = {"model": body.name, "accept_license": body.accept_license, "stream": False}
-    return _pulled(service, PullRequest.parse(value))
+    return _pulled(service, request, PullRequest.parse(value))
 
 
 def delete_model(service: Service, request: Request) -> Reply:
@@ -232,7 +238,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/openapi.json", openapi, "This description"),
     Route("POST", "/api/show", show, "One model", body=wire.ShowBody),
     Route("POST", "/api/pull", pull, "Download a model", "admin", body=PullRequest),
-    Route("DELETE", "/api/pull", cancel_pull, "End a pull", "admin", body=wire.ModelBody),
+    Route("DELETE", "/api/pull", cancel_pull, "End a pull", "admin", body=wire.CancelPullBody),
+    Route("GET", "/hub/{path}", share, "This machine's models, as a hub for others"),
     Route("DELETE", "/api/delete", delete, "Remove a model", "admin", wire.DeleteBody, wire.Deleted),
     Route("POST", "/api/copy", copy, "Copy a model", "admin", wire.CopyBody, wire.Status),
     Route("POST", "/api/generate", generate, "Load or unload a model", "forecast", wire.ModelBody),

@@ -9,6 +9,7 @@ Not covered: forecasts and their slices (forecasting.py), shapes of models (cata
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from tollama.core import config, names
 from tollama.core.errors import (
     InvalidRequest,
     ModelNotFound,
+    NotFound,
     RunnerError,
     Unavailable,
 )
@@ -52,7 +54,8 @@ class Service:
         for text in warnings:
             log(f"ignored: {text}")
         self.scheduler = Scheduler(
-            cpus=self.setting("TOLLAMA_REPLICAS") or self.cpus,
+            cpus=self.cpus,
+            replicas=self.setting("TOLLAMA_REPLICAS"),
             max_loaded=self.setting("TOLLAMA_MAX_LOADED_MODELS"),
             max_queue=self.setting("TOLLAMA_MAX_QUEUE"),
             keep_alive=self.setting("TOLLAMA_KEEP_ALIVE"),
@@ -125,21 +128,24 @@ class Service:
         """End a model's processes, on whichever family they run; False when there were none."""
         name = names.check(name)
         lanes = [
-            loaded.model
-            for loaded in self.scheduler.loaded()
-            if names.same(loaded.model.partition("@")[0], name)
+            lane for lane in self.scheduler.models() if names.same(lane.partition("@")[0], name)
         ]
         return any([self.scheduler.unload(lane) for lane in lanes])
 
     def delete(self, name: str, *, purge: bool = False) -> dict[str, Any]:
         """DELETE /api/delete: unloads the model first."""
         name = names.check(name)
+        with contextlib.suppress(NotFound):
+            self.pulls.cancel(name.lower())
+            self.pulls.wait(name.lower(), 10.0)
         try:
             model = store.get(self.home, name)
         except ModelNotFound:
             found = families.offers(self.families, name)
             if found and found[0].builtin:
                 raise InvalidRequest(f"model '{name}' is built in and cannot be deleted") from None
+            if hub_pull.discard(self.home, name):
+                return {"deleted": True, "model": name}
             raise
         self.unload(model.name)
         store.delete(self.home, name, purge=purge)
@@ -177,7 +183,8 @@ class Service:
         def work(on_event: Callable[[dict[str, Any]], None], cancelled: threading.Event) -> None:
             self._pull(plan, request, on_event, cancelled)
 
-        return self.pulls.join(plan.name.lower(), work, secret=plan.token)
+        same = (*plan.identity, request.force)
+        return self.pulls.join(plan.name.lower(), work, same=same, secret=plan.token)
 
     def _pull(
         self,
@@ -187,7 +194,8 @@ class Service:
         cancelled: threading.Event,
     ) -> None:
         on_event({"status": "pulling manifest"})
-        if plan.source["type"] == "huggingface":
+        begun = time.monotonic()
+        if plan.repo_id is not None:
             model = hub_pull.run(
                 plan,
                 home=self.home,
@@ -209,14 +217,9 @@ class Service:
             else:
                 on_event({"status": "writing manifest"})
                 model = store.write(self.home, pulls.local_manifest(plan))
-        on_event(
-            {
-                "status": "success",
-                "model": model.name,
-                "digest": model.digest,
-                "size": model.manifest.get("size_bytes") or 0,
-            }
-        )
+        size = model.manifest.get("size_bytes") or 0
+        self.log(f"pulled {model.name}, {size} bytes, in {time.monotonic() - begun:.1f} s")
+        on_event({"status": "success", "model": model.name, "digest": model.digest, "size": size})
 
     def _present(self, name: str) -> store.Installed | None:
         try:

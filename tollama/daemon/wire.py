@@ -62,6 +62,15 @@ class DeleteBody:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelPullBody:
+    """What DELETE /api/pull takes."""
+
+    model: str | None = part(fields.nonempty, "name of the model", None)
+    name: str | None = part(fields.nonempty, "the same, as older clients send it", None)
+    unless_watched: bool = part(fields.boolean, "not while another client watches it", False)
+
+
+@dataclass(frozen=True, slots=True)
 class CopyBody:
     """What POST /api/copy takes."""
 

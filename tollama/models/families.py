@@ -29,7 +29,7 @@ class Family(
     namedtuple(
         "Family",
         "name module folder description replicas max_series max_tokens batching requirements probe "
-        "architectures models",
+        "architectures config_keys models",
     )
 ):
     """One kind of runner: where its code lies, what it needs and the models that it offers."""
@@ -164,6 +164,7 @@ def parse(text: str, folder: str) -> Family:
             requirements=requirements,
             probe=tuple(f.take("probe", fields.strings, [])),
             architectures=tuple(f.take("architectures", fields.strings, [])),
+            config_keys=f.take("config_keys", fields.json_object, {}),
             models={},
         )
         f.take("python_requires", fields.string, "")
@@ -214,6 +215,24 @@ def registry(families: Mapping[str, Family]) -> dict[str, Offer]:
         for offer in family.models.values():
             found.setdefault(offer.name, offer)
     return dict(sorted(found.items()))
+
+
+def recognise(families: Mapping[str, Family], config: object) -> tuple[str | None, list[str]]:
+    """The architecture that a config.json names first, and the families that can run it.
+
+    A family may ask for a further key of config.json by architecture (`config_keys`): a Chronos-T5
+    names itself like every other T5.
+    """
+    named = config.get("architectures") if isinstance(config, dict) else None
+    first = named[0] if isinstance(named, list) and named else None
+    if not isinstance(config, dict) or not isinstance(first, str):
+        return None, []
+    able = []
+    for family in families.values():
+        needed = family.config_keys.get(first)
+        if first in family.architectures and (needed is None or needed in config):
+            able.append(family.name)
+    return first, able
 
 
 def find_offer(families: Mapping[str, Family], name: str) -> Offer:
