@@ -24,7 +24,7 @@ from tollama.models.kit_format import BLOCK, DIGEST, DIGEST_SIZE, END, INDEX, SI
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, BinaryIO
+    from typing import Any
 
     Report = Callable[[str, int, int], None]
 
@@ -75,20 +75,20 @@ def open_kit(
         raise
 
 
-def _open(path: str) -> tuple[BinaryIO, int]:
+def _open(path: str) -> tuple[Any, int]:
     try:
         # Without O_NONBLOCK a named pipe would block here for ever.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        file = os.fdopen(os.open(path, flags), "rb", buffering=0)
+        descriptor = os.open(path, flags)
     except FileNotFoundError:
         raise NotFound(f"{path}: no such file") from None
     except OSError as error:
         raise TollamaError(f"{path}: cannot be opened: {error.strerror or error}") from None
-    status = os.fstat(file.fileno())
+    status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        file.close()
+        os.close(descriptor)
         raise InvalidRequest(f"{path}: expected a kit, which is a file, got something else")
-    return file, status.st_size
+    return os.fdopen(descriptor, "rb", buffering=0), status.st_size
 
 
 def _check(

@@ -105,7 +105,7 @@ def header(name: str, size: int) -> bytes:
 def size_in(block: bytes) -> int | None:
     """The size that a header tells, None when it is no number; the header is not checked."""
     field = block[124:136]
-    if field[0] == 0x80:
+    if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
     digits = field[:11]
     if len(digits) == 11 and not set(digits) - set(b"01234567"):

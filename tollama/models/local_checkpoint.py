@@ -45,7 +45,7 @@ def install(
     name = _name(name)
     folder = os.path.abspath(os.path.expanduser(folder))
     found = _files(folder)
-    plan = _plan(name, folder, found, known, accept_license)
+    manifest = _manifest(name, folder, known, accept_license)
     total = sum(size for _, size in found)
     staging.check_room(store.models_folder(home), total, f"the model '{name}'")
     try:
@@ -53,10 +53,8 @@ def install(
             complete = os.path.join(place, "model")
             snapshot = os.path.join(complete, "snapshot")
             os.makedirs(snapshot)
-            copied = _copy(folder, found, snapshot, total, report)
-            manifest = pulls.snapshot_manifest(
-                plan, known, snapshot=snapshot, commit=None, files=copied
-            )
+            manifest["files"] = _copy(folder, found, snapshot, total, report)
+            manifest["size_bytes"] = total
             return store.install(home, manifest, complete)
     except OSError as error:
         raise files.translate(error, f"cannot install '{name}'") from error
@@ -167,14 +165,10 @@ def _complete(folder: str, taken: list[str]) -> None:
             raise InvalidRequest(f"--from-dir: {folder} lacks {missing[0]}, which {index} names")
 
 
-def _plan(
-    name: str,
-    folder: str,
-    found: list[tuple[str, int]],
-    known: Mapping[str, families.Family],
-    accepted: bool,
-) -> pulls.Plan:
-    """What the manifest will say; raises when no family can run it."""
+def _manifest(
+    name: str, folder: str, known: Mapping[str, families.Family], accepted: bool
+) -> dict[str, Any]:
+    """The manifest without its files; raises when no family can run the model."""
     try:
         architecture = pulls.architecture_of(folder)
     except HubError as error:
@@ -192,6 +186,7 @@ def _plan(
             f"model '{name}' of the registry has another architecture than {architecture}: install "
             "the folder under another name"
         )
+    name = offers[0].name if offers else name
     license_: dict[str, Any] = dict(offers[0].license) if offers else {"type": "not stated"}
     license_.setdefault("needs_acceptance", False)
     if license_["needs_acceptance"] and not accepted:
@@ -199,19 +194,19 @@ def _plan(
             f"model '{name}' has the licence {license_.get('type')}, which must be accepted first: "
             f"tollama pull {name} --from-dir {folder} --accept-license"
         )
-    return pulls.Plan(
-        name=offers[0].name if offers else name,
-        base=offers[0].name if offers else name,
-        family=next((o.family for o in offers if o.family in able), able[0]),
+    now = pulls.now()
+    return {
+        "name": name,
+        "base": name,
+        "family": next((offer.family for offer in offers if offer.family in able), able[0]),
         # The folder's own name alone: a path says where things lie on this machine.
-        source={"type": "local-dir", "directory": os.path.basename(folder)},
-        revision=None,
-        license={**license_, "accepted": accepted},
-        settings={},
-        token=None,
-        dest=None,
-        builtin=False,
-    )
+        "source": {"type": "local-dir", "directory": os.path.basename(folder)},
+        "architecture": architecture,
+        "resolved": {"commit_sha": None, "snapshot_path": None},
+        "pulled_at": now,
+        "installed_at": now,
+        "license": {**license_, "accepted": accepted},
+    }
 
 
 def _copy(

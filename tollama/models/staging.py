@@ -47,10 +47,9 @@ def folder(home: str) -> Iterator[str]:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
-            with contextlib.suppress(OSError):
+            with store.changing(home), contextlib.suppress(OSError):
                 os.unlink(path + ".lock")
-    with contextlib.suppress(OSError):
-        os.rmdir(base)
+                os.rmdir(base)
 
 
 def _sweep(base: str) -> None:

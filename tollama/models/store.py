@@ -212,7 +212,9 @@ def _replace(home: str, target: str, staging: str) -> None:
     _put_back(home)
     if os.path.lexists(target):
         # By its name, what is set aside comes back should we be killed before the second step.
-        os.rename(target, os.path.join(models_folder(home), OLD + os.path.basename(target)))
+        aside = os.path.join(models_folder(home), OLD + os.path.basename(target))
+        _discard(aside)
+        os.rename(target, aside)
     os.rename(staging, target)
     files.sync_folder(models_folder(home))
     _sweep(home)
@@ -232,9 +234,13 @@ def _sweep(home: str) -> None:
     for child in os.listdir(models_folder(home)):
         path = os.path.join(models_folder(home), child)
         if child.startswith((".trash-", ".copy-", OLD)):
-            if os.path.islink(path):
-                os.unlink(path)
-            shutil.rmtree(path, ignore_errors=True)
+            _discard(path)
+
+
+def _discard(path: str) -> None:
+    if os.path.islink(path):
+        os.unlink(path)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def copy(home: str, source: dict[str, Any], destination: str, snapshot: str | None) -> Installed:
