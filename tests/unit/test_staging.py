@@ -88,7 +88,7 @@ def test_staging_is_no_model(home):
 
 def test_room_is_asked_for_where_the_folder_will_be(home, monkeypatch):
     staging.check_room(os.path.join(home, "a", "b"), 1, "the kit")
-    with pytest.raises(DiskFull, match="the kit needs 1.0 EB|the kit needs 1000.0 PB"):
+    with pytest.raises(DiskFull, match=r"the kit needs 1000\.0 PB"):
         staging.check_room(os.path.join(home, "a", "b"), 10**18, "the kit")
     monkeypatch.setattr(blobs, "RESERVE", 1 << 60)
     with pytest.raises(DiskFull, match="make room"):
