@@ -158,12 +158,13 @@ def detect_season(y: Sequence[float]) -> int:
     between two that do, the periods of the calendar are preferred (a series with a year of 12 often
     does nearly as well with 6).
     """
-    changes, variance = _deviations(
-        list(map(float.__sub__, y[-LONGEST_SEARCH:][1:], y[-LONGEST_SEARCH:]))
-    )
+    recent = y[-LONGEST_SEARCH:]
+    longest = min((len(recent) - 1) // SHORTEST_SHARE, 400)
+    if longest < 2:
+        return 1
+    changes, variance = _deviations(list(map(float.__sub__, recent[1:], recent[:-1])))
     n = len(changes)
-    longest = min(n // SHORTEST_SHARE, 400)
-    if longest < 2 or variance <= 0:
+    if variance <= 0:
         return 1
     r = [1.0] + [sum(map(mul, changes[k:], changes)) / variance for k in range(1, longest + 2)]
     high = [k for k in range(2, longest + 1) if r[k] > 2.0 / math.sqrt(n)]
