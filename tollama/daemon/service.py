@@ -70,6 +70,7 @@ class Service:
             replicas=self.setting("TOLLAMA_REPLICAS") or self.cpus,
         )
         self.pulls = Pulls()
+        self._launches: dict[tuple[str, str, str, str], Launch] = {}
         self.host_binding: str | None = None
         self.preloading = False
         self.preload_errors: list[str] = []
@@ -94,7 +95,14 @@ class Service:
         chosen, python = launches.choose(
             model, self.families, home=self.home, environ=self.environ, asked=family
         )
-        return launches.launch(model, chosen, python, environ=self.environ, cpus=self.cpus)
+        key = (model.name, model.digest, chosen.name, python)
+        found = self._launches.get(key)
+        if found is None:
+            found = launches.launch(model, chosen, python, environ=self.environ, cpus=self.cpus)
+            if len(self._launches) > 1000:  # models come and go for as long as the daemon runs
+                self._launches.clear()
+            self._launches[key] = found
+        return found
 
     def tags(self) -> dict[str, Any]:
         """GET /api/tags."""

@@ -30,15 +30,10 @@ if TYPE_CHECKING:
 OLD = ".old-"
 
 
-class Installed(namedtuple("Installed", "name folder manifest")):
-    """A model on disk: its name, its folder and its manifest as read."""
+class Installed(namedtuple("Installed", "name folder manifest digest")):
+    """A model on disk: its name, its folder, its manifest as read and the digest of that."""
 
     __slots__ = ()
-
-    @property
-    def digest(self) -> str:
-        """64 hex digits over what the model is made of, every file's hash included."""
-        return digest_of(self.manifest)
 
     @property
     def snapshot(self) -> str | None:
@@ -110,13 +105,28 @@ def get(home: str, name: str) -> Installed:
     return _read(path)
 
 
+# Manifests by file, with what tells a replaced one: every request asks for its model's.
+_manifests: dict[str, tuple[tuple[int, int, int], Installed]] = {}
+
+
 def _read(path: str) -> Installed:
+    file = os.path.join(path, "manifest.json")
     try:
-        with open(os.path.join(path, "manifest.json"), "rb") as stream:
+        stat = os.stat(file)
+        identity = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        known = _manifests.get(file)
+        if known is not None and known[0] == identity:
+            return known[1]
+        with open(file, "rb") as stream:
             value = json.loads(stream.read())
     except (OSError, ValueError, RecursionError) as error:
         raise TollamaError(f"cannot be read: {error}") from None
-    return Installed(*_checked(value, path))
+    name, folder, manifest = _checked(value, path)
+    found = Installed(name, folder, manifest, digest_of(manifest))
+    if len(_manifests) > 1000:  # models come and go for as long as a daemon runs
+        _manifests.clear()
+    _manifests[file] = (identity, found)
+    return found
 
 
 def _checked(value: object, path: str) -> tuple[str, str, dict[str, Any]]:
