@@ -154,13 +154,14 @@ def test_a_runner_killed_while_idle_is_replaced(bench: Bench) -> None:
     assert bench.pid() != pid
 
 
-def test_a_runner_killed_at_work_is_replaced(bench: Bench, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    call = bench.submit(job(3.0, do="wait", gate=str(gate)))
-    eventually(lambda: bench.scheduler.loaded() and bench.scheduler.loaded()[0].running)
-    os.kill(bench.pid(), signal.SIGKILL)
-    gate.touch()
-    assert value(next(call)[1]) == 3.0
+def test_a_runner_killed_at_work_is_replaced_however_often(bench: Bench, tmp_path: Path) -> None:
+    for number in range(8):
+        gate = tmp_path / f"gate{number}"
+        call = bench.submit(job(3.0, do="wait", gate=str(gate)))
+        eventually(lambda: bench.scheduler.loaded() and bench.scheduler.loaded()[0].running)
+        os.kill(bench.pid(), signal.SIGKILL)
+        gate.touch()
+        assert value(next(call)[1]) == 3.0
 
 
 @pytest.mark.usefixtures("short_graces")

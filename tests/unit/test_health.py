@@ -74,13 +74,13 @@ def test_health_refuses_after_two_failed_starts_with_the_same_error() -> None:
     assert one.refusal(0.0) is None
 
 
-def test_health_forgives_a_crash_that_one_request_caused() -> None:
+def test_health_counts_no_loop_when_requests_are_answered_in_between() -> None:
     one = health()
     for number in range(50):
+        one.recovered()
         one.crashed(float(number), CRASH)
-        one.forgive()
-    assert one.resume_at == 49.0
-    assert one.refusal(49.0) is None
+        assert one.resume_at == number
+        assert one.refusal(float(number)) is None
 
 
 def test_health_of_a_new_model_refuses_nothing() -> None:

@@ -28,6 +28,7 @@ class Blame:
         # Deaths in a row without an answer, and how many the search for one culprit can take.
         self.barren = 0
         self.limit = 0
+        # Whether a job was answered since the last death.
         self.useful = False
 
     def answered(self) -> None:
@@ -46,6 +47,9 @@ class Blame:
         again = any(job.crashes for job in jobs)
         for job in jobs:
             job.crashes += 1
+        if self.useful:
+            self.health.recovered()
+            self.useful = False
         self.barren += 1
         if not again:
             self.health.crashed(now, error)
@@ -58,9 +62,6 @@ class Blame:
         else:
             self.health.note(error)
         if len(jobs) == 1 and jobs[0].crashes > 1:
-            if self.useful:
-                self.health.forgive()
-            self.useful = False
             return jobs
         self.backlog.suspect(jobs)
         return []

@@ -3,9 +3,9 @@
 The first crash is followed by a restart at once, the next ones within a minute by a growing pause.
 After FAST crashes in WINDOW seconds, or two starts in a row that failed, requests that come during
 the pause fail at once with the reason instead of waiting. A minute without a crash forgets them
-all.
+all, and so does a request that is answered: that is no loop.
 
-Not covered: which request is to blame (lane.py).
+Not covered: which request is to blame (blame.py).
 """
 
 from __future__ import annotations
@@ -62,10 +62,9 @@ class Health:
         self.last_error = error.message
         self._error = error
 
-    def forgive(self) -> None:
-        """Take the last crash back: one request was to blame, and others are being answered."""
-        if self._crashes:
-            self._crashes.pop()
+    def recovered(self) -> None:
+        """Requests have been answered since the last crash: that was no loop."""
+        self._crashes.clear()
 
     def refusal(self, now: float) -> TollamaError | None:
         """The error for a request that comes now, or None when it may wait for a start."""
