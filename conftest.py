@@ -1,4 +1,4 @@
-"""What every test shares: hypothesis without deadlines, since machines that run tests are shared."""
+"""What every test shares: hypothesis without deadlines, since test machines are shared."""
 
 from __future__ import annotations
 
