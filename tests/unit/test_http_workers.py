@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from http_probe import PATIENCE, Route, Wire, serving, until
 
 from tollama.core.errors import QueueFull
 from tollama.daemon.http import Reply, Request, Server
+from tollama.daemon.http_message import Later
 from tollama.daemon.http_workers import Crew
 
 
@@ -211,3 +213,152 @@ def test_crew_of_nobody_refuses_to_wait() -> None:
     crew.start()
     assert crew.ended.wait(PATIENCE)
     assert found
+
+
+class Deferred:
+    """A handler that gives a Later and keeps it for the test to end."""
+
+    def __init__(self, deadline: float = float("inf")) -> None:
+        self.laters: list[Later] = []
+        self.gone = 0
+        self.deadline = deadline
+
+    def __call__(self, request: Request) -> Later:
+        def gone() -> None:
+            self.gone += 1
+
+        def finish() -> Reply:
+            if request.body == b"fail":
+                raise QueueFull("full")
+            if request.body == b"stream":
+                return Reply(stream=iter([b"a", b"b"]))
+            return Reply(body=request.body)
+
+        later = Later(finish, gone=gone, deadline=time.monotonic() + self.deadline)
+        if request.body == b"now":
+            later.done()
+        self.laters.append(later)
+        return later
+
+
+def test_later_answers_hold_no_thread() -> None:
+    deferred = Deferred()
+    with serving({("POST", "/later"): Route(deferred)}) as server:
+        wires = [Wire(server) for _ in range(300)]
+        for n, wire in enumerate(wires):
+            wire.send(f"POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n{n:04}")
+        until(lambda: len(deferred.laters) == 300)
+        assert server.loop.crew.threads <= 2
+        with Wire(server) as other:
+            assert other.get().status == 200
+        for later in reversed(deferred.laters):
+            later.done()
+            later.done()
+        for n, wire in enumerate(wires):
+            assert wire.answer().body == b"%04d" % n
+            assert wire.get().status == 200
+            wire.sock.close()
+        assert deferred.gone == 0
+
+
+def test_later_answer_may_be_there_already_fail_or_stream() -> None:
+    deferred = Deferred()
+    with serving({("POST", "/later"): Route(deferred)}) as server, Wire(server) as wire:
+        assert wire.post(b"now", target="/later").body == b"now"
+        for body, status in ((b"fail", 503), (b"stream", 200)):
+            before = len(deferred.laters)
+            head = f"POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            wire.send(head.encode() + body)
+            until(lambda before=before: len(deferred.laters) > before)
+            threading.Thread(target=deferred.laters[-1].done).start()
+            assert wire.answer().status == status
+        assert wire.get().status == 200
+
+
+def test_later_answer_is_given_up_when_the_client_leaves() -> None:
+    deferred = Deferred()
+    with serving({("POST", "/later"): Route(deferred)}) as server:
+        for leave in (lambda w: w.sock.close(), lambda w: w.reset()):
+            seen = deferred.gone
+            wire = Wire(server)
+            wire.send("POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\na")
+            until(lambda: len(server.loop.connections) == 1)
+            until(lambda: len(deferred.laters) == 1)
+            leave(wire)
+            until(lambda seen=seen: deferred.gone == seen + 1)
+            deferred.laters.pop().done()  # too late, and harmless
+            until(lambda: not server.loop.connections)
+
+
+def test_pipelined_request_waits_for_a_later_answer() -> None:
+    deferred = Deferred()
+    with serving({("POST", "/later"): Route(deferred)}) as server, Wire(server) as wire:
+        one = "POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n"
+        wire.send(one + "a" + one + "b")
+        until(lambda: len(deferred.laters) == 1)
+        wire.send(one + "c")
+        with Wire(server) as other:
+            assert other.get().status == 200
+        for n, body in enumerate((b"a", b"b", b"c")):
+            until(lambda n=n: len(deferred.laters) == n + 1)
+            deferred.laters[n].done()
+            assert wire.answer().body == body
+        assert deferred.gone == 0
+
+
+def test_later_answer_is_finished_at_its_deadline() -> None:
+    deferred = Deferred(deadline=0.05)
+    with serving({("POST", "/later"): Route(deferred)}) as server, Wire(server) as wire:
+        assert wire.post(b"late", target="/later").body == b"late"
+        assert not deferred.laters[0].is_done
+
+
+def test_later_answers_end_a_drain() -> None:
+    deferred = Deferred()
+    with serving({("POST", "/later"): Route(deferred)}) as server, Wire(server) as wire:
+        wire.send("POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\na")
+        until(lambda: deferred.laters)
+        result: list[bool] = []
+        thread = threading.Thread(target=lambda: result.append(server.drain(PATIENCE)))
+        thread.start()
+        until(lambda: server.draining)
+        deferred.laters[0].done()
+        assert wire.answer().headers["connection"] == "close"
+        thread.join(PATIENCE)
+        assert result == [True]
+
+
+def test_later_answers_ended_by_many_threads_are_all_sent() -> None:
+    todo: queue.SimpleQueue[Later | None] = queue.SimpleQueue()
+
+    def handler(request: Request) -> Later:
+        later = Later(lambda: Reply(body=request.body))
+        todo.put(later)
+        return later
+
+    def work() -> None:
+        while (later := todo.get()) is not None:
+            later.done()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    with serving({("POST", "/later"): Route(handler)}) as server:
+
+        def client(n: int) -> None:
+            with Wire(server) as wire:
+                for k in range(100):
+                    body = b"%d-%d" % (n, k)
+                    assert wire.post(body, target="/later").body == body
+
+        clients = [threading.Thread(target=client, args=(n,)) for n in range(16)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join(PATIENCE)
+        records = server.records  # type: ignore[attr-defined]
+        until(lambda: len(records) == 1600)
+    for _ in workers:
+        todo.put(None)
+    for worker in workers:
+        worker.join(PATIENCE)

@@ -1,15 +1,7 @@
 """One client's connection: bytes in until a request is whole, bytes out until its answer is sent.
 
-The states, and what the loop waits for in each:
-
-    HEAD      a request's first bytes, or its head so far
-    BODY      the rest of its body
-    RUNNING   nothing: a handler has the request (http_exchange.py), or streams (http_stream.py)
-    FLUSH     room to send the rest of an answer
-    LINGER    the client's end of file, after an answer that came before the request was read:
-    closing
-              with bytes unread would reset the connection and lose the answer
-    SHAKE     the TLS handshake
+Its states are in http_states.py; a handler may answer at once, later (Later), or item by item
+(http_stream.py).
 
 Not covered: what a request means and whether it is allowed.
 """
@@ -29,20 +21,26 @@ from typing import TYPE_CHECKING
 from tollama.core.errors import BadHttp, TollamaError, Unavailable
 from tollama.daemon import http_exchange
 from tollama.daemon.http_loop import READ, WRITE, Parked
-from tollama.daemon.http_message import Request
+from tollama.daemon.http_message import Later, Request
 from tollama.daemon.http_parser import CHUNKED, Chunked, Head, framing, parse_head
+from tollama.daemon.http_states import (
+    BODY,
+    FLUSH,
+    HEAD,
+    LINGER,
+    NOT_NOW,
+    RECEIVE,
+    SHAKE,
+    WAITING,
+)
 
 if TYPE_CHECKING:
     from tollama.daemon.http import Server
     from tollama.daemon.http_exchange import Route
     from tollama.daemon.http_stream import BodyReader
 
-SHAKE, HEAD, BODY, RUNNING, FLUSH, LINGER = range(6)
-
-RECEIVE = 64 * 1024
 _ROUND = 1024 * 1024  # bytes sent to one client before the others get their turn
 _LINGER_MAX = 64 * 1024 * 1024
-_LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _HANGUP = getattr(select, "POLLRDHUP", 0)
 
 
@@ -61,6 +59,7 @@ class Connection(Parked):
         "client",
         "error",
         "keep",
+        "later",
         "loopback",
         "minor",
         "origin",
@@ -99,6 +98,7 @@ class Connection(Parked):
     def _forget(self) -> None:
         """No request is under way."""
         self.request: Request | None = None
+        self.later: Later | None = None
         self.route: Route | None = None
         self.reader: BodyReader | None = None
         self.refusal: TollamaError | None = None
@@ -119,7 +119,9 @@ class Connection(Parked):
 
     def expired(self) -> None:
         """Too late: tell a client that has begun a request, close."""
-        if self.state == BODY or (self.state == HEAD and self.buffer):
+        if self.state == WAITING:
+            http_exchange.finish(self)
+        elif self.state == BODY or (self.state == HEAD and self.buffer):
             what = "body" if self.state == BODY else "head"
             self.refuse(BadHttp(f"the {what} of the request did not arrive in time", status=408))
         else:
@@ -143,6 +145,13 @@ class Connection(Parked):
             received = self._receive()
             if received is not None:
                 self._read_body(received)
+        elif self.state == WAITING:
+            if self.resumed():
+                http_exchange.finish(self)
+            elif self.gone():
+                self.close()
+            else:
+                self.want = 0  # a next request, for later
         elif self.state == FLUSH:
             self._flush()
         elif self.state == LINGER:
@@ -154,6 +163,17 @@ class Connection(Parked):
         elif self.state == SHAKE:
             self._shake()
 
+    def resumed(self) -> bool:
+        """Whether the answer that was waited for is there."""
+        return self.state == WAITING and self.later is not None and self.later.is_done
+
+    def wait_for(self, later: Later) -> None:
+        """Wait for an answer without a thread."""
+        self.later = later
+        self.state = WAITING
+        self.deadline = later.deadline
+        later.bind(lambda: self.server.loop.resume(self))
+
     # In.
 
     def _receive(self) -> bytes | None:
@@ -163,7 +183,7 @@ class Connection(Parked):
             size = min(self._left, 4 * RECEIVE)
         try:
             data = self.sock.recv(size)
-        except _LATER:
+        except NOT_NOW:
             return None
         except OSError:
             data = b""
@@ -174,9 +194,8 @@ class Connection(Parked):
 
     def _read_head(self, buffer: bytes) -> None:
         limits = self.server.limits
-        while buffer.startswith(
-            b"\r\n"
-        ):  # some clients end a body with a line that they do not count
+        # Some clients end a body with an empty line that they do not count.
+        while buffer.startswith(b"\r\n"):
             buffer = buffer[2:]
             self._scanned = 0
         seen = self._scanned
@@ -320,7 +339,7 @@ class Connection(Parked):
         while self._out:
             try:
                 count = self.sock.send(self._out[0])
-            except _LATER:
+            except NOT_NOW:
                 self.want = WRITE
                 return
             except OSError:
@@ -376,10 +395,13 @@ class Connection(Parked):
         if self.tls and not self.closed and self.state != SHAKE:
             with contextlib.suppress(OSError, ValueError):
                 self.sock.unwrap()  # type: ignore[attr-defined]
+        later = self.later
         self._release()
         self._forget()
         self._out = []
         self.closed = True
+        if later is not None:
+            later.gone()
 
     def _release(self) -> None:
         if self.reserved:

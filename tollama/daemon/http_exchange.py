@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tollama.core.errors import (
     BadHttp,
@@ -22,13 +22,15 @@ from tollama.core.errors import (
     shown,
 )
 from tollama.daemon.http_guard import cors, preflight
-from tollama.daemon.http_message import Reply, Request, reply_head, request_id
+from tollama.daemon.http_message import Later, Reply, Request, reply_head, request_id
 from tollama.daemon.http_parser import CHUNKED, Head, tokens
+from tollama.daemon.http_states import RUNNING
 
 if TYPE_CHECKING:
     from tollama.daemon.http_connection import Connection
 
 NDJSON = "application/x-ndjson"
+T = TypeVar("T", bound="Reply | Later")
 
 
 class Route(Protocol):
@@ -40,7 +42,7 @@ class Route(Protocol):
     """
 
     @property
-    def handler(self) -> Callable[[Request], Reply]: ...
+    def handler(self) -> Callable[[Request], Reply | Later]: ...
     @property
     def stream_body(self) -> bool: ...
     @property
@@ -126,36 +128,54 @@ def run(conn: Connection) -> None:
         run_reading(conn)
         return
     reply = answer(conn)
+    if isinstance(reply, Later):
+        conn.wait_for(reply)
+    else:
+        deliver(conn, reply)
+
+
+def finish(conn: Connection) -> None:
+    """Send the answer that was waited for."""
+    later, conn.later = conn.later, None
+    assert later is not None
+    deliver(conn, checked(conn, later.finish))
+
+
+def deliver(conn: Connection, reply: Reply) -> None:
+    """Send a reply, whole or item by item."""
     if reply.stream is not None:
         from tollama.daemon.http_stream import send_stream
 
         send_stream(conn, reply)
-        return
-    respond(conn, reply)
+    else:
+        respond(conn, reply)
 
 
-def answer(conn: Connection) -> Reply:
+def answer(conn: Connection) -> Reply | Later:
     """The handler's reply, or that of its error."""
-    from tollama.daemon.http_connection import RUNNING
-
-    conn.state = RUNNING
     request, route = conn.request, conn.route
     assert request is not None
+    if conn.refusal is not None:
+        return of_error(conn, conn.refusal)
+    if route is None:
+        return checked(conn, lambda: _options(conn, request))
+    return checked(conn, route.handler, request)
+
+
+def checked(conn: Connection, make: Callable[..., T], *arguments: object) -> T | Reply:
+    """What `make` gives, or the reply of the error that it raises."""
+    conn.state = RUNNING
     try:
-        if conn.refusal is not None:
-            return of_error(conn, conn.refusal)
-        if route is None:
-            return _options(conn, request)
-        reply = route.handler(request)
-        if not isinstance(reply, Reply) or not isinstance(reply.body, bytes):
-            raise TypeError(
-                f"{request.raw_path}: the handler gave no Reply of bytes: {reply!r:.80}"
-            )
-        return reply
+        made = make(*arguments)
+        if not (isinstance(made, Reply) and isinstance(made.body, bytes)):
+            if isinstance(made, Later):
+                return made
+            raise TypeError(f"the handler gave no Reply of bytes: {made!r:.80}")
+        return made
     except TollamaError as error:
         return of_error(conn, error)
     except Exception:
-        return of_error(conn, _unexpected(conn, request))
+        return of_error(conn, _unexpected(conn, conn.request))
 
 
 def _options(conn: Connection, request: Request) -> Reply:

@@ -39,6 +39,10 @@ class Parked:
 
     __slots__ = ("again", "busy", "closed", "deadline", "mask", "sock", "want")
 
+    def resumed(self) -> bool:
+        """Whether what it waited for outside of its socket is there."""
+        raise NotImplementedError
+
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self.sock = sock
         self.deadline = deadline
@@ -85,6 +89,7 @@ class Loop:
         self._lock = threading.Lock()
         self._ready: deque[Parked] = deque()
         self._chores: deque[Parked] = deque()
+        self._resumed: deque[Parked] = deque()
         self._next_look = float("inf")
         self._asleep = False
         self._woken, self._waker = os.pipe()
@@ -130,6 +135,8 @@ class Loop:
         """The owner of `parked` has done what it could; any thread may say so."""
         with self._lock:
             parked.busy = False
+            if parked.resumed():
+                parked.again = True
             if (
                 parked.want == parked.mask
                 and parked.deadline >= self._next_look
@@ -138,6 +145,12 @@ class Loop:
             ):
                 return
             self._chores.append(parked)
+        if self._asleep:
+            self._poke()
+
+    def resume(self, parked: Parked) -> None:
+        """`parked.resumed()` has become true; any thread may say so."""
+        self._resumed.append(parked)
         if self._asleep:
             self._poke()
 
@@ -155,6 +168,11 @@ class Loop:
         """One round: the chores, then one connection that is ready, or a wait for some."""
         while self._chores:
             self._tend(self._chores.popleft())
+        while self._resumed:
+            parked = self._resumed.popleft()
+            with self._lock:  # a busy one is seen to when it is settled
+                if not parked.busy and parked.resumed():
+                    self._ready.append(parked)
         if self._ready:
             parked = self._ready.popleft()
             if parked.busy or parked.closed:
@@ -174,7 +192,7 @@ class Loop:
             self._look(now)
             now = time.monotonic()
         self._asleep = True
-        timeout = 0.0 if self._chores else max(0.0, self._next_look - now)
+        timeout = 0.0 if self._chores or self._resumed else max(0.0, self._next_look - now)
         events = self._selector.select(None if timeout == float("inf") else timeout)
         self._asleep = False
         for key, _ in events:
@@ -202,7 +220,9 @@ class Loop:
         if parked.deadline < self._next_look:
             self._next_look = parked.deadline
         if parked.want != parked.mask:
-            if parked.mask:
+            if not parked.want:
+                self._selector.unregister(parked.sock)
+            elif parked.mask:
                 self._selector.modify(parked.sock, parked.want, parked)
             else:
                 self._selector.register(parked.sock, parked.want, parked)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
@@ -48,13 +48,53 @@ class Limits(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer: a whole `body`, or a `stream` of byte strings, each sent as it comes."""
+    """An answer: a whole `body`, or a `stream` of byte strings, each sent as it comes.
+
+    A stream of known `length` is sent as it is; without one it goes out in chunks.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     stream: Iterator[bytes] | None = None
+    length: int | None = None
+
+
+class Later:
+    """An answer that is not there yet: a handler returns it in place of a Reply; no thread waits.
+
+    Any thread calls `done()` when `finish()` would not wait any more; the front then calls `finish`
+    for the Reply (or its exception) in the thread that runs the loop. It does so at `deadline`
+    (monotonic seconds) in any case. `gone` is called when the client leaves before that.
+    """
+
+    __slots__ = ("_wake", "deadline", "finish", "gone", "is_done")
+
+    def __init__(
+        self,
+        finish: Callable[[], Reply],
+        *,
+        gone: Callable[[], None] = lambda: None,
+        deadline: float = float("inf"),
+    ) -> None:
+        self.finish = finish
+        self.gone = gone
+        self.deadline = deadline
+        self.is_done = False
+        self._wake: Callable[[], None] | None = None
+
+    def done(self) -> None:
+        """Say that the answer is there; more than once does no harm."""
+        self.is_done = True
+        # The front looks at is_done after it has set _wake, so one of the two sees the other.
+        wake = self._wake
+        if wake is not None:
+            wake()
+
+    def bind(self, wake: Callable[[], None]) -> None:
+        """Called by the front: what `done` does from now on."""
+        self._wake = wake
 
 
 class Line(Protocol):
@@ -185,7 +225,9 @@ def reply_head(
     lines = [f"HTTP/1.1 {status} {PHRASES.get(status, 'Unknown')}\r\nDate: {_date[1]}\r\n"]
     if status != 204 and status != 304:
         lines.append(f"Content-Type: {reply.content_type}\r\n")
-        if reply.stream is None:
+        if reply.length is not None:
+            lines.append(f"Content-Length: {reply.length}\r\n")
+        elif reply.stream is None:
             lines.append(f"Content-Length: {len(reply.body)}\r\n")
         elif minor:
             lines.append("Transfer-Encoding: chunked\r\n")

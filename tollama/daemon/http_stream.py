@@ -23,10 +23,10 @@ from tollama.core.errors import (
     TooLarge,
 )
 from tollama.daemon import http_exchange
-from tollama.daemon.http_connection import _LATER, RECEIVE, RUNNING
 from tollama.daemon.http_loop import READ, WRITE
-from tollama.daemon.http_message import Reply, error_line
+from tollama.daemon.http_message import Later, Reply, error_line
 from tollama.daemon.http_parser import CHUNKED, Chunked
+from tollama.daemon.http_states import NOT_NOW, RECEIVE, RUNNING
 
 if TYPE_CHECKING:
     from tollama.daemon.http_connection import Connection
@@ -40,6 +40,9 @@ def run_reading(conn: Connection) -> None:
     try:
         with conn.waiting():
             reply = http_exchange.answer(conn)
+            if isinstance(reply, Later):
+                conn.wait_for(reply)
+                return
             if reply.stream is not None:
                 _send_stream(conn, reply)
                 return
@@ -77,10 +80,13 @@ def _send_stream(conn: Connection, reply: Reply) -> None:
             http_exchange.respond_error(conn, http_exchange._unexpected(conn, conn.request))
             return
         head, _ = http_exchange.encode(conn, reply)
-        wrap = _chunk if conn.minor else bytes
+        chunked = conn.minor and reply.length is None
+        wrap = _chunk if chunked else bytes
+        # Where the length is known an error cannot be a line of its own: the answer is cut off.
+        rest = _guarded(conn, stream) if reply.length is None else _measured(stream, reply, item)
         try:
             _send(conn, head + wrap(item))
-            for item in _guarded(conn, stream):
+            for item in rest:
                 if conn.gone():
                     raise Cancelled("the client went away")
                 if item:
@@ -89,9 +95,9 @@ def _send_stream(conn: Connection, reply: Reply) -> None:
                 # What is still to come belongs to a request that has been answered.
                 conn.keep = False
                 conn.unread = True
-            if conn.minor:
+            if chunked:
                 _send(conn, b"0\r\n\r\n")
-        except (OSError, TollamaError) as error:  # those of the stream itself are items of it
+        except (OSError, TollamaError) as error:  # of a chunked stream itself they are items
             conn.error = {**(conn.error or {}), "error": str(error) or "the client went away"}
             conn.bytes_in = conn.reader.size if conn.reader is not None else conn.bytes_in
             http_exchange.log(conn)
@@ -118,6 +124,18 @@ def _guarded(conn: Connection, stream: Iterator[bytes]) -> Iterator[bytes]:
         yield error_line(http_exchange._unexpected(conn, conn.request))
 
 
+def _measured(stream: Iterator[bytes], reply: Reply, first: bytes) -> Iterator[bytes]:
+    """The items of a stream; raises OSError unless they add up to its length."""
+    left = (reply.length or 0) - len(first)
+    for item in stream:
+        left -= len(item)
+        if left < 0:
+            break
+        yield item
+    if left:
+        raise OSError("the answer has another length than was promised")
+
+
 def _close(stream: Iterator[bytes] | None) -> None:
     close: Callable[[], None] | None = getattr(stream, "close", None)
     if close is not None:
@@ -133,7 +151,7 @@ def _send(conn: Connection, data: bytes) -> None:
     while rest:
         try:
             rest = rest[conn.sock.send(rest) :]
-        except _LATER:
+        except NOT_NOW:
             now = time.monotonic()
             deadline = deadline or now + limits.send_s + len(data) / limits.rate
             reader = conn.reader
@@ -224,7 +242,7 @@ class BodyReader:
         """Take what has arrived; raises Cancelled when the client has gone."""
         try:
             data = self._conn.sock.recv(RECEIVE)
-        except _LATER:
+        except NOT_NOW:
             return
         except OSError:
             data = b""
