@@ -12,6 +12,7 @@ ROOMS = ("core", "models", "daemon", "cli")
 # The hub's child is the one place that uses the vendored client.
 OUTSIDE = {"tollama/models/hub_wire.py", "tollama/models/hub_trouble.py"}
 OPTIONAL = {
+    "tollama/daemon/compat/zstd.py": {"compression", "zstandard"},
     "tollama/cli/sources.py": {"pyarrow"},
     "tollama/client.py": {"pandas", "polars", "pyarrow", "matplotlib", "numpy"},
 }

@@ -14,6 +14,7 @@ from tollama import __version__, _bytecode
 from tollama.core import config, redact
 from tollama.core.errors import TollamaError
 from tollama.daemon.access import Access
+from tollama.daemon.compat.errors import error_reply
 from tollama.daemon.http import Server
 from tollama.daemon.http_message import Limits
 from tollama.daemon.routes import Router
@@ -123,6 +124,7 @@ def make_server(service: Service, address: tuple[str, int], log: Log) -> Server:
         allowed_hosts=service.setting("TOLLAMA_ALLOWED_HOSTS"),
         origins=service.setting("TOLLAMA_ORIGINS"),
         log=log.request,
+        error_reply=error_reply,
     )
     bound_host, bound_port = server.address[:2]
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host

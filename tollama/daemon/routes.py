@@ -19,6 +19,7 @@ from tollama.core.errors import (
 from tollama.daemon import anomalies, diagnostics, hub_share, web, wire
 from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
+from tollama.daemon.compat import routes as compat
 from tollama.daemon.forecasting import Answer, Running
 from tollama.daemon.http_message import Reply, Request
 from tollama.daemon.openapi import document
@@ -265,6 +266,7 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/v1/models/pull", pull_model, "Download a model", "admin", wire.LicensedPullBody
     ),
     Route("DELETE", "/v1/models/{name}", delete_model, "Remove a model", "admin", None, wire.Deleted),
+    *compat.ROUTES,
 )  # fmt: skip
 
 

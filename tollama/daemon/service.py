@@ -27,6 +27,7 @@ from tollama.core.errors import (
 )
 from tollama.daemon import catalogue, hub_pull, launches
 from tollama.daemon.budget import cpu_budget
+from tollama.daemon.compat.nixtla_jobs import Jobs
 from tollama.daemon.forecasting import Forecasting
 from tollama.daemon.launches import Model
 from tollama.daemon.pulling import Pulling, Pulls
@@ -70,6 +71,7 @@ class Service:
             replicas=self.setting("TOLLAMA_REPLICAS") or self.cpus,
         )
         self.pulls = Pulls()
+        self.jobs = Jobs(log)
         self._launches: dict[tuple[str, str, str, str], Launch] = {}
         self.host_binding: str | None = None
         self.preloading = False
@@ -81,6 +83,7 @@ class Service:
 
     def close(self, timeout: float = 10.0) -> None:
         """End pulls and runners."""
+        self.jobs.close()
         self.pulls.close(min(timeout, 2.0))
         self.scheduler.close(timeout)
 

@@ -1,0 +1,55 @@
+"""Native requests on behalf of a dialect: a few in flight at a time, their answers in order.
+
+Not covered: what the requests say (the dialects) and batching (the scheduler does it).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tollama.core import answer, protocol
+
+if TYPE_CHECKING:
+    from tollama.daemon.forecasting import Client, Running
+    from tollama.daemon.service import Service
+
+AHEAD = 4  # requests handed over before the first is answered: keeps runners busy, memory bounded
+
+
+class Ask:
+    """Who asks: the service, the id in the log, the client whose going away cancels."""
+
+    def __init__(
+        self, service: Service, client: Client, *, request_id: str, timeout: float | None = None
+    ) -> None:
+        self.service = service
+        self.client = client
+        self.request_id = request_id
+        self.timeout = timeout
+
+    def start(self, request: dict[str, Any]) -> Running:
+        """Hand one native request over."""
+        if self.timeout is not None:
+            request = {**request, "timeout": self.timeout}
+        raw = protocol.dumps(request)
+        return self.service.forecasting.start(raw, request_id=self.request_id, client=self.client)
+
+    def one(self, request: dict[str, Any]) -> Any:
+        """The answer of one native request."""
+        return answer.loads(self.start(request).answer().body)
+
+    def all(self, requests: Iterable[dict[str, Any]]) -> Iterator[Any]:
+        """The answers of native requests, in order; gives up the rest when one fails."""
+        waiting: deque[Running] = deque()
+        try:
+            for request in requests:
+                waiting.append(self.start(request))
+                if len(waiting) >= AHEAD:
+                    yield answer.loads(waiting.popleft().answer().body)
+            while waiting:
+                yield answer.loads(waiting.popleft().answer().body)
+        finally:
+            for running in waiting:
+                running.cancel()
