@@ -21,7 +21,8 @@ def add_format(parser: ArgumentParser, *formats: str) -> None:
     parser.add_argument(
         "--format",
         choices=formats or ("table", "json"),
-        help="output form (default: table on a terminal, json when piped)",
+        help="output form (default: table on a terminal, json when piped)"
+        + ("; lock: pinned to commits, for pull -r" if "lock" in formats else ""),
     )
 
 
@@ -50,7 +51,7 @@ def print_table(headers: list[str], rows: list[list[Any]]) -> None:
 def add_list(parser: ArgumentParser) -> None:
     """The arguments of `list`."""
     parser.add_argument("prefix", nargs="?", default="", help="only models whose name begins so")
-    add_format(parser, "table", "json")
+    add_format(parser, "table", "json", "lock")
     add_client(parser)
 
 
@@ -58,6 +59,8 @@ def list_(args: Namespace) -> int:
     """Installed and built-in models."""
     answer = ask(args, "GET", "/api/tags")
     items = [m for m in answer["models"] if m["name"].lower().startswith(args.prefix.lower())]
+    if args.format == "lock":
+        return _lock(args, [item["name"] for item in items if not _built_in(item)])
     if as_json(args):
         print_json({"models": items})
         return 0
@@ -74,6 +77,21 @@ def list_(args: Namespace) -> int:
         for item in items
     ]
     print_table(["NAME", "FAMILY", "ID", "SIZE", "MODIFIED"], rows)
+    return 0
+
+
+def _lock(args: Namespace, models: list[str]) -> int:
+    """The installed models pinned to their commits, as `pull -r` takes them."""
+    from tollama.cli import lock
+
+    lines = [lock.HEAD]
+    for name in models:
+        line = lock.line(ask(args, "POST", "/api/show", {"model": name}))
+        if line is None:
+            sys.stderr.write(f"warning: '{name}' came from no hub, it is left out (see export)\n")
+        else:
+            lines.append(line)
+    sys.stdout.write("".join(lines))
     return 0
 
 

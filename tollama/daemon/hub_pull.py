@@ -120,7 +120,7 @@ def _current(
 def _there(snapshot: str, file: dict[str, Any]) -> bool:
     path = os.path.join(snapshot, *file["path"].split("/"))
     try:
-        return os.path.getsize(path) == file["size"]
+        return bool(os.path.getsize(path) == file["size"])
     except OSError:
         return False
 

@@ -29,7 +29,7 @@ class Pulling:
         self.key = key
         self.same = same
         self.secret = secret
-        self.watchers = 0
+        self._watchers: list[Callable[[], bool]] = []
         self.events: list[dict[str, Any]] = []
         self.error: TollamaError | None = None
         self.done = False
@@ -66,13 +66,14 @@ class Pulling:
 
         `gone` is asked now and then whether anybody still listens.
         """
+        mark = gone or _never
         with self.changed:
-            self.watchers += 1
+            self._watchers.append(mark)
         try:
             yield from self._watch(gone)
         finally:
             with self.changed:
-                self.watchers -= 1
+                self._watchers.remove(mark)
 
     def _watch(self, gone: Callable[[], bool] | None) -> Iterator[dict[str, Any]]:
         at, last = 0, None
@@ -95,6 +96,12 @@ class Pulling:
                     raise error
                 return
 
+    def watched(self) -> bool:
+        """Whether anybody still watches it."""
+        with self.changed:
+            watchers = list(self._watchers)
+        return not all(gone() for gone in watchers)
+
     def wait(self, cancelled: threading.Event) -> None:
         """Until this pull has ended, or another one that waits for it is cancelled."""
         with self.changed:
@@ -103,6 +110,10 @@ class Pulling:
 
     def _news(self, at: int, last: object) -> bool:
         return len(self.events) > at or bool(at and self.events[at - 1] is not last)
+
+
+def _never() -> bool:
+    return False
 
 
 class Pulls:
@@ -168,7 +179,7 @@ class Pulls:
     def cancel(self, key: str, *, unless_watched: bool = False) -> bool:
         """End a model's pulls; raises NotFound when none is going on.
 
-        With `unless_watched` a pull that more than one client watches goes on; then False.
+        With `unless_watched` a pull that a client watches goes on; False when none was ended.
         """
         with self._lock:
             queue = list(self._active.get(key, ()))
@@ -176,7 +187,7 @@ class Pulls:
             raise NotFound(f"no pull of '{key}' is going on")
         ended = False
         for pulling in queue:
-            if not unless_watched or pulling.watchers <= 1:
+            if not unless_watched or not pulling.watched():
                 pulling.cancelled.set()
                 ended = True
         return ended

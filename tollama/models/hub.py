@@ -190,6 +190,10 @@ def _cached_file(spec: PullSpec, path: str, full: str) -> dict[str, Any]:
 
 
 def _miss(spec: PullSpec, why: str) -> OfflineMiss:
+    usual = os.path.expanduser(os.path.join("~", ".cache", "huggingface"))
+    folder = "models--" + spec.repo_id.replace("/", "--")
+    if not spec.hf_home and os.path.isdir(os.path.join(usual, "hub", folder)):
+        why += f" (other tools have files of it: try --hf-home {usual})"
     return OfflineMiss(
         f"offline, and {spec.repo_id} cannot be pulled: {why}; pull it without --offline, or bring "
         "it with `export` on a connected machine and `import` here"

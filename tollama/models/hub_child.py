@@ -18,6 +18,7 @@ import contextlib
 import fnmatch
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -231,6 +232,8 @@ def wanted(files: list[Remote], patterns: list[str] | None, repo_id: str) -> lis
             raise HubError(f"{repo_id} has none of the files {', '.join(patterns)}")
     else:
         found = [f for f in files if "/" not in f.path and needed(f.path)]
+        spare = unneeded({f.path for f in found})
+        found = [f for f in found if f.path not in spare]
         if not any(f.path.endswith(".safetensors") for f in found):
             pickles = [f.path for f in files if f.path.endswith(PICKLES)]
             hint = f" ({pickles[0]} is a pickle, which could run code)" if pickles else ""
@@ -252,6 +255,18 @@ def needed(path: str) -> bool:
     if name.startswith(("license", "licence", "notice")):
         return True
     return name.endswith(".json") and name != "trainer_state.json"
+
+
+def unneeded(paths: set[str]) -> set[str]:
+    """Weights beside those that a model is loaded from: other precisions, adapters, other forms."""
+    main, index = "model.safetensors", "model.safetensors.index.json"
+    weights = {path for path in paths if path.endswith((".safetensors", ".safetensors.index.json"))}
+    if main in paths:
+        return weights - {main}
+    parts = {path for path in weights if re.fullmatch(r"model-\d+-of-\d+\.safetensors", path)}
+    if index in paths and parts:
+        return weights - parts - {index}
+    return set()
 
 
 def largest_hash(files: list[Remote]) -> str:

@@ -73,6 +73,14 @@ def of_status(asked: Asked, response: httpx.Response, body: bytes, *, own: bool)
     except HfHubHTTPError as error:
         refusal = error
     host = urlsplit(str(response.url)).hostname
+    if status in (401, 403) and own and b'"code"' in body and b'"detail"' in body:
+        what = "wants an API key" if status == 401 and not asked.token else "refuses the API key"
+        return final(
+            HubForbidden(
+                f"the tollama at {host} {what} ({status}): pass one with --token, or as "
+                "HOST=KEY in TOLLAMA_HF_TOKEN"
+            )
+        )
     if isinstance(refusal, GatedRepoError):
         return final(
             HubForbidden(

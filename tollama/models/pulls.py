@@ -246,7 +246,7 @@ def plan(
         # Another machine of the same network: a proxy leads out of it.
         chosen.update({name: request.given.get(name) for name in ("http_proxy", "https_proxy")})
     endpoint = chosen["endpoint"] or DEFAULT_ENDPOINT
-    token = request.token or tokens.for_address(
+    token = tokens.for_address(request.token, endpoint) or tokens.for_address(
         environ.get("TOLLAMA_HF_TOKEN"), endpoint, named=bool(request.peer)
     )
     name = offer.name if offer else request.name
