@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tollama.core import calendar
+from tollama.core import calendar, fields
 from tollama.core.runner_sdk import Forecast, ForecastRequest, ForecastResponse, Runner
 
 from .forecast import MODELS, forecast
@@ -22,6 +22,7 @@ class Stats(Runner):
     name = "stats"
     version = "1"
     capabilities = {"missing_values": True, "quantiles": "any"}  # noqa: RUF012
+    options = {"context_length": fields.integer(1)}  # noqa: RUF012
 
     def load(
         self, *, model: str, path: str | None, options: dict[str, Any]
@@ -37,11 +38,12 @@ class Stats(Runner):
         forecasts: list[Forecast] = []
         usages: list[dict[str, object]] = []
         warnings: list[str] = []
+        context = request.options.get("context_length") or 0
         for series in request.series:
             freq = calendar.parse_freq(series.freq) if series.freq else None
             found = forecast(
                 self.method,
-                series.target,
+                series.target[-context:],
                 request.horizon,
                 quantiles=request.quantiles,
                 season_length=series.season_length,
