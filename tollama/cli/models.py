@@ -60,7 +60,7 @@ def list_(args: Namespace) -> int:
     answer = ask(args, "GET", "/api/tags")
     items = [m for m in answer["models"] if m["name"].lower().startswith(args.prefix.lower())]
     if args.format == "lock":
-        return _lock(args, [item["name"] for item in items if not _built_in(item)])
+        return _lock(args)
     if as_json(args):
         print_json({"models": items})
         return 0
@@ -80,12 +80,15 @@ def list_(args: Namespace) -> int:
     return 0
 
 
-def _lock(args: Namespace, models: list[str]) -> int:
+def _lock(args: Namespace) -> int:
     """The installed models pinned to their commits, as `pull -r` takes them."""
     from tollama.cli import lock
 
     lines = [lock.HEAD]
+    models = [model["name"] for model in ask(args, "GET", "/v1/models")["installed"]]
     for name in models:
+        if not name.lower().startswith(args.prefix.lower()):
+            continue
         line = lock.line(ask(args, "POST", "/api/show", {"model": name}))
         if line is None:
             sys.stderr.write(f"warning: '{name}' came from no hub, it is left out (see export)\n")

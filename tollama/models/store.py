@@ -48,10 +48,14 @@ class Installed(namedtuple("Installed", "name folder manifest digest")):
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
-    """The digest of a manifest: stable over renames, changed by any byte of a file."""
+    """The digest of a manifest: stable over renames, changed by any byte of a file.
+
+    The branch, tag or commit that was asked for is no part of it: the same files are the same model.
+    """
+    source = manifest.get("source") or {}
     identity = {
         "family": manifest.get("family"),
-        "source": manifest.get("source"),
+        "source": {name: source[name] for name in source if name != "revision"},
         "base": manifest.get("base"),
         "preset": manifest.get("preset"),
         "files": sorted((f["path"], f["size"], f["sha256"]) for f in manifest.get("files") or ()),
