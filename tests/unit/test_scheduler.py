@@ -262,6 +262,30 @@ def test_times_of_a_call_are_its_wait_and_its_run(bench: Bench) -> None:
     assert (first.queue_ms, first.run_ms) == (0, 2000)
 
 
+def test_notify_tells_when_every_job_has_its_result(bench: Bench) -> None:
+    process, call = bench.busy("a", "b")
+    told: list[bool] = []
+    call.notify(lambda: told.append(call.wait(0)))
+    process.give("1.0")
+    assert next(call)[0] == 0
+    assert told == []
+    process.give("1.1")
+    eventually(lambda: told)
+    assert told == [True]
+    assert next(call)[0] == 1
+    late: list[bool] = []
+    call.notify(lambda: late.append(True))
+    assert late == [True]
+
+
+def test_notify_tells_of_a_cancelled_call(bench: Bench) -> None:
+    _, call = bench.busy()
+    told: list[bool] = []
+    call.notify(lambda: told.append(call.done))
+    call.cancel()
+    assert told == [True]
+
+
 # Batches
 
 

@@ -109,6 +109,7 @@ class Call:
         self._added = 0
         self._received = 0
         self._submitted = clock()
+        self._told: Callable[[], None] | None = None
         self._deadline = math.inf
         self.cancelled = False
         self.loading = False
@@ -139,6 +140,16 @@ class Call:
     def wait(self, timeout: float | None = None) -> bool:
         """Whether `next` would not block: a result is there or the call has ended."""
         return self._fetch(timeout)
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, by any thread and perhaps twice, when no job is without result.
+
+        For a reader that holds no thread while it waits; it calls `wait` at the deadline itself.
+        """
+        self._told = callback
+        # The lane looks for a callback after the last job is settled, so one sees the other.
+        if self.settled:
+            callback()
 
     def __iter__(self) -> Call:
         return self
@@ -225,7 +236,11 @@ class Call:
     def put(self, index: int, result: bytes | TollamaError) -> None:
         """Hand over a result."""
         self._results.put((index, result))
+        if self._told is not None and self.settled:
+            self._told()
 
     def poke(self) -> None:
         """Make a waiting reader look again."""
         self._results.put(None)
+        if self._told is not None and self.settled:
+            self._told()
