@@ -77,6 +77,15 @@ COMMANDS = (
     Command("ps", "models", "List loaded models", ("tollama ps",)),
     Command("stop", "models", "Unload a model", ("tollama stop auto",)),
     Command("rm", "models", "Remove models", ("tollama rm mock",)),
+    Command(
+        "create",
+        "create",
+        "Make a named preset from a Modelfile",
+        (
+            "tollama create weekly -f Modelfile",
+            "tollama show auto --modelfile | tollama create mine -f -",
+        ),
+    ),
     Command("cp", "models", "Copy a model under another name", ("tollama cp auto timegpt-1",)),
     Command(
         "config",

@@ -176,7 +176,7 @@ class ForecastRequest:
                 horizon=horizon,
                 quantiles=f.take("quantiles", read_quantiles, ()),
                 series=_series(f, offset, known_horizon, series_required),
-                options=f.take("options", _options, {}),
+                options=f.take("options", read_options, {}),
                 timeout=f.take("timeout", fields.positive, None),
                 metrics=f.take("metrics", _metrics, ()),
                 keep_alive=f.take("keep_alive", _keep_alive, None),
@@ -333,7 +333,8 @@ def _metrics(value: object, loc: Loc) -> tuple[str, ...]:
     return tuple(read(value, loc))
 
 
-def _options(value: object, loc: Loc) -> dict[str, Any]:
+def read_options(value: object, loc: Loc) -> dict[str, Any]:
+    """A reader of options: those that every model knows are checked, others kept as they are."""
     options = fields.json_object(value, loc)
     problems: list[tuple[Loc, str]] = []
     for name, read in COMMON_OPTIONS.items():

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from tollama.daemon.launches import Model
 from tollama.models import families, store
+from tollama.models.modelfile import scalar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def show(model: Model, known: Mapping[str, families.Family]) -> dict[str, Any]:
         "digest": model.digest,
         "size": manifest.get("size_bytes") or 0,
         "snapshot_path": model.path,
-        "license": license_.get("type", ""),
+        "license": preset.get("license") or license_.get("type", ""),
         "license_state": license_,
         "description": preset.get("description") or (offer.description if offer else ""),
         "modelfile": modelfile(model),
@@ -145,14 +146,23 @@ def modelfile(model: Model) -> str:
     return "\n".join(lines) + "\n"
 
 
+def modelfile_word(value: Any) -> str:
+    """A parameter's value so that a Modelfile with it means the same value again."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return str(value)
+    plain = value and not any(c.isspace() or c == '"' for c in value)
+    return value if plain and scalar(value) == value else '"' + value.replace('"', '\\"') + '"'
+
+
 def preset_lines(preset: Mapping[str, Any]) -> str:
     """A preset's parameters, one `name value...` a line, as Modelfiles write them."""
     lines = []
     values = {k: preset[k] for k in ("horizon", "quantiles") if preset.get(k) is not None}
     for name, value in {**values, **(preset.get("options") or {})}.items():
         items = value if isinstance(value, list) else [value]
-        words = [str(v).lower() if isinstance(v, bool) else str(v) for v in items]
-        lines.append(" ".join([name, *words]))
+        lines.append(" ".join([name, *map(modelfile_word, items)]))
     return "\n".join(lines)
 
 

@@ -95,11 +95,12 @@ def _schema(cls: type, schemas: dict[str, Any]) -> dict[str, Any]:
         doc = one.metadata.get("doc")
         if doc is None and cls.__name__ == "Series":
             continue  # derived inside the runner, not part of the wire
-        properties[one.name] = _type(str(one.type), schemas)
+        name = one.name.rstrip("_")  # `from_` is `from` on the wire
+        properties[name] = _type(str(one.type), schemas)
         if doc:
-            properties[one.name] = {**properties[one.name], "description": doc}
+            properties[name] = {**properties[name], "description": doc}
         if one.default is MISSING and one.default_factory is MISSING:
-            required.append(one.name)
+            required.append(name)
     if cls.__name__ == "Series":
         required.remove("id")  # series_0, series_1, ... when absent
     schema = {"type": "object", "properties": properties}

@@ -16,7 +16,7 @@ from tollama.core.errors import (
     MethodNotAllowed,
     NotFound,
 )
-from tollama.daemon import anomalies, diagnostics, hub_share, web, wire
+from tollama.daemon import anomalies, diagnostics, hub_share, presets, web, wire
 from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
 from tollama.daemon.compat import routes as compat
@@ -82,6 +82,12 @@ def copy(service: Service, request: Request) -> Reply:
     body = wire.read(wire.CopyBody, splice.parse(request.body))
     service.copy(body.source, body.destination)
     return dump({"status": "success"})
+
+
+def create(service: Service, request: Request) -> Reply:
+    body, wanted = presets.parse(splice.parse(request.body))
+    events = presets.create(service, body.model, wanted)
+    return ndjson(events) if body.stream else dump(list(events)[-1])
 
 
 def pull(service: Service, request: Request) -> Reply:
@@ -242,6 +248,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/api/pull", cancel_pull, "End a pull", "admin", body=wire.CancelPullBody),
     Route("GET", "/hub/{path}", share, "This machine's models, as a hub for others"),
     Route("DELETE", "/api/delete", delete, "Remove a model", "admin", wire.DeleteBody, wire.Deleted),
+    Route("POST", "/api/create", create, "Make a preset", "admin", presets.CreateBody, wire.Status),
     Route("POST", "/api/copy", copy, "Copy a model", "admin", wire.CopyBody, wire.Status),
     Route("POST", "/api/generate", generate, "Load or unload a model", "forecast", wire.ModelBody),
     Route(

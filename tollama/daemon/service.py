@@ -162,8 +162,11 @@ class Service:
         store.delete(self.home, name, purge=purge)
         return {"deleted": True, "model": model.name}
 
-    def copy(self, source: str, destination: str) -> None:
-        """POST /api/copy: an alias of a built-in model, or a model with the same files."""
+    def copy(self, source: str, destination: str, *, preset: dict[str, Any] | None = None) -> str:
+        """POST /api/copy: an alias of a built-in model, or a model with the same files.
+
+        With a `preset` the copy has that one. Returns the copy's digest.
+        """
         model = self.model(source)
         destination = names.check(destination)
         if destination.startswith(names.HUB_PREFIX):
@@ -182,8 +185,11 @@ class Service:
             "base": model.base,
             "installed_at": pulls.now(),
         }
+        if preset is not None:
+            manifest.update(preset=preset, **{"from": model.name})
         self.unload(destination)
-        store.copy(self.home, manifest, destination, model.path)
+        made = store.copy(self.home, manifest, destination, model.path)
+        return str(made.digest)
 
     # Pulls
 

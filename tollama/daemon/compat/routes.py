@@ -277,7 +277,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/model_params", model_params, "Nixtla's sizes of a model"),
     Route("GET", "/v2/models", list_models, "Nixtla's list of models"),
     *_nixtla_routes(),
-    Route("POST", "/v2/async/jobs/{job}/cancel", cancel_job, "Cancel a job of Nixtla's", "forecast"),
+    Route("POST", "/v2/async/jobs/{job}/cancel", cancel_job, "Cancel a job", "forecast"),
     *(
         Route(
             "POST", path, finetune, "Refused: no model is trained", "forecast",
@@ -291,6 +291,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v2/execute_step/async", execute_step, "Refused: no pipelines", "forecast"),
     Route("GET", "/ping", ping, "SageMaker's health of a container", "open"),
     Route("POST", "/invocations", invoke, "SageMaker's call of a container", "forecast"),
-    Route("POST", "/endpoints/{name}/invocations", invoke_endpoint, "SageMaker's InvokeEndpoint", "forecast"),
+    Route(
+        "POST", "/endpoints/{name}/invocations", invoke_endpoint, "SageMaker's InvokeEndpoint",
+        "forecast",
+    ),
     Route("POST", "/v1/timeseries/forecast", timeseries_forecast, "KServe's forecast", "forecast"),
 )  # fmt: skip
