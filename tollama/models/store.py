@@ -6,7 +6,7 @@
 Changes hold a short lock between processes; readers need none, because a manifest is replaced
 whole. Two daemons, or a daemon and a command line, on one home lose nothing.
 
-Not covered: getting the files (hub.py, kits in bundle.py) and built-in models, which have no
+Not covered: getting the files (hub.py, kits in kit_import.py) and built-in models, which have no
 manifest.
 """
 
@@ -50,7 +50,7 @@ class Installed(namedtuple("Installed", "name folder manifest digest")):
 def digest_of(manifest: dict[str, Any]) -> str:
     """The digest of a manifest: stable over renames, changed by any byte of a file.
 
-    The branch, tag or commit that was asked for is no part of it: the same files are the same model.
+    The revision that was asked for is no part of it: the same files are the same model.
     """
     source = manifest.get("source") or {}
     identity = {
