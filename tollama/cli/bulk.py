@@ -35,14 +35,19 @@ def wanted(args: Namespace) -> bool:
 def run(args: Namespace, api: Api) -> int:
     """Forecast every series of the file into the output."""
     from tollama.cli import data
-    from tollama.cli.run import DEFAULT_QUANTILES, data_options, form_of, settings_of
+    from tollama.cli.run import DEFAULT_QUANTILES, data_options, form_of, preset_of, settings_of
 
     found = data.iter_series(args.file, **data_options(args))
     series = iter(found.series)
     first = next(series, None)
     if first is None:
         raise InvalidRequest(f"{args.file}: expected at least one series, found none")
-    head = {"model": args.model, "quantiles": list(DEFAULT_QUANTILES), **settings_of(args)}
+    head = {
+        "model": args.model,
+        "quantiles": list(DEFAULT_QUANTILES),
+        **preset_of(args, api),
+        **settings_of(args),
+    }
     if "horizon" not in head:
         from tollama.cli.run import default_horizon
 

@@ -78,7 +78,7 @@ def run(args: Namespace) -> int:
     try:
         if bulk.wanted(args):
             return bulk.run(args, api)
-        request = read_input(args)
+        request = read_input(args, api)
         response = forecast(args, api, request)
     finally:
         api.close()
@@ -195,7 +195,18 @@ def quantiles_of(text: str) -> list[float]:
     return levels
 
 
-def read_input(args: Namespace) -> dict[str, Any]:
+def preset_of(args: Namespace, api: Api) -> dict[str, Any]:
+    """The horizon and quantiles that the model's preset has and no flag gives."""
+    if args.horizon is not None and args.quantiles is not None:
+        return {}
+    try:
+        preset = api.call("/api/show", {"model": args.model}).get("preset") or {}
+    except ModelNotFound:
+        return {}  # a model that is pulled for this run has none
+    return {name: preset[name] for name in ("horizon", "quantiles") if preset.get(name)}
+
+
+def read_input(args: Namespace, api: Api) -> dict[str, Any]:
     """The request that the arguments mean, its data read."""
     from tollama.cli import data
 
@@ -214,7 +225,12 @@ def read_input(args: Namespace) -> dict[str, Any]:
     found = data.read_series(args.file, **data_options(args))
     for note in found.notes:
         sys.stderr.write(f"note: {note}\n")
-    request = {"model": args.model, "quantiles": list(DEFAULT_QUANTILES), **settings_of(args)}
+    request = {
+        "model": args.model,
+        "quantiles": list(DEFAULT_QUANTILES),
+        **preset_of(args, api),
+        **settings_of(args),
+    }
     if "horizon" not in request:
         request["horizon"] = default_horizon(found.series)
     request["series"] = [data.cut_future(one, request["horizon"]) for one in found.series]

@@ -108,6 +108,7 @@ def show(model: Model, known: Mapping[str, families.Family]) -> dict[str, Any]:
         "description": preset.get("description") or (offer.description if offer else ""),
         "modelfile": modelfile(model),
         "parameters": preset_lines(preset),
+        "preset": dict(preset) or None,
         "model_info": {
             "general.architecture": manifest.get("architecture") or manifest["family"],
             "general.parameter_count": parameters,
