@@ -104,13 +104,23 @@ def test_a_file_of_two_models_is_written_for_both(here, there, tmp_path):
         assert tree(store.get(str(there), name).snapshot) == tree(one.snapshot)
 
 
+def test_a_model_may_not_take_the_place_of_a_built_in_one(here, there, tmp_path, capsys):
+    one = store.get(str(here), "one")
+    false = one._replace(manifest={**one.manifest, "name": "Auto"})
+    kit_export.export(str(tmp_path / "kit"), [false, one], report=quiet)
+    assert main(["import", str(tmp_path / "kit")]) == 2
+    assert "has the name of a built-in one" in capsys.readouterr().err
+    assert not there.exists()
+    assert main(["import", str(tmp_path / "kit"), "--models", "one"]) == 0
+
+
 def test_a_kit_that_changes_while_it_is_read_installs_nothing(there, kit):
     known, _ = families.find(str(there), {})
     with kit_check.open_kit(kit) as found:
         with open(kit, "r+b") as file:
             file.seek(-5000, os.SEEK_END)
             file.write(b"x")
-        chosen = kit_import.Chosen(kit_import.models_of(found, None), [])
+        chosen = kit_import.Chosen(kit_import.models_of(found, None, known), [])
         with pytest.raises(CorruptDownload, match="changed while it was read"):
             kit_import.install(
                 found, str(there), chosen, known, report=quiet, on_event=lambda event: None

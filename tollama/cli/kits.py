@@ -215,7 +215,7 @@ def _chosen(args: Namespace, kit: Kit, known: dict[str, Family]) -> tuple[Any, l
     if args.runtimes and args.no_runtimes:
         raise InvalidRequest("import: --runtimes and --no-runtimes exclude each other")
     wanted = args.models.split(",") if args.models is not None else None
-    models = [] if args.runtimes and wanted is None else kit_import.models_of(kit, wanted)
+    models = [] if args.runtimes and wanted is None else kit_import.models_of(kit, wanted, known)
     runtimes: list[Any] = []
     notes: list[str] = []
     if args.runtimes or (wanted is None and not args.no_runtimes):

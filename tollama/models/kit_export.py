@@ -137,10 +137,6 @@ def export(
         os.replace(partial, path)
         files.sync_folder(folder)
     except OSError as error:
-        if error.errno == errno.EFBIG or (error.errno == errno.EINVAL and out.at >= 1 << 32):
-            raise DiskFull(
-                f"{path}: the disk cannot hold files of {total >> 30} GB (FAT32 ends at 4 GB)"
-            ) from error
         raise _translate(error, path) from error
     finally:
         with contextlib.suppress(OSError):
@@ -149,6 +145,8 @@ def export(
 
 
 def _translate(error: OSError, path: str) -> Exception:
+    if error.errno == errno.EFBIG:
+        return DiskFull(f"{path}: the disk cannot hold a file of this size (FAT32 ends at 4 GB)")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"cannot write {path}: no space left on the disk")
     return InvalidRequest(f"--output: {path}: {(error.strerror or str(error)).lower()}")

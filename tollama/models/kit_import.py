@@ -17,8 +17,15 @@ import shutil
 from collections import namedtuple
 
 from tollama.core import names
-from tollama.core.errors import CorruptDownload, NotFound, RuntimeMissing, TollamaError, Unsupported
-from tollama.models import files, kit_format, locks, pulls, runtimes, staging, store
+from tollama.core.errors import (
+    CorruptDownload,
+    InvalidRequest,
+    NotFound,
+    RuntimeMissing,
+    TollamaError,
+    Unsupported,
+)
+from tollama.models import families, files, kit_format, locks, pulls, runtimes, staging, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,16 +48,25 @@ class Chosen(namedtuple("Chosen", "models runtimes")):
     __slots__ = ()
 
 
-def models_of(kit: Kit, wanted: Iterable[str] | None) -> list[dict[str, Any]]:
-    """The kit's models by name, all without names; raises NotFound."""
-    if wanted is None:
-        return list(kit.contents.models)
+def models_of(
+    kit: Kit, wanted: Iterable[str] | None, known: Mapping[str, Family]
+) -> list[dict[str, Any]]:
+    """The kit's models by name, all without names; raises NotFound.
+
+    A model that would take the place of a built-in one is refused.
+    """
     found = []
-    for name in wanted:
+    for name in [m["name"] for m in kit.contents.models] if wanted is None else wanted:
         match = [m for m in kit.contents.models if names.same(m["name"], names.check(name))]
         if not match:
             have = ", ".join(m["name"] for m in kit.contents.models) or "none"
             raise NotFound(f"model '{name}' is not in {kit.path} (it has: {have})")
+        offers = families.offers(known, match[0]["name"])
+        if offers and offers[0].builtin:
+            raise InvalidRequest(
+                f"{kit.path}: its model '{name}' has the name of a built-in one; choose others "
+                "with --models"
+            )
         found += [m for m in match if m not in found]
     return found
 
@@ -61,20 +77,20 @@ def runtimes_of(
     """The kit's runtimes that this machine can have, with their interpreters; why not others."""
     fitting: list[tuple[kit_format.Wheels, str]] = []
     reasons: list[str] = []
-    families: dict[str, list[str]] = {}
+    targets_of: dict[str, list[str]] = {}
     for wheels in kit.contents.runtimes:
-        families.setdefault(wheels.family, []).append(wheels.target)
+        targets_of.setdefault(wheels.family, []).append(wheels.target)
         if wheels.family not in known:
             reasons.append(
                 f"runtime '{wheels.family}': this tollama has no such family; use the tollama.pyz "
                 f"of the kit: tar -xf {kit.path} tollama.pyz"
             )
-            families[wheels.family].clear()
+            targets_of[wheels.family].clear()
             continue
         interpreter = _interpreter(wheels.target, python)
         if interpreter is not None and wheels.family not in [w.family for w, _ in fitting]:
             fitting.append((wheels, interpreter))
-    for family, targets in families.items():
+    for family, targets in targets_of.items():
         if targets and family not in [wheels.family for wheels, _ in fitting]:
             version = ", ".join(map(readable, targets))
             reasons.append(
