@@ -422,7 +422,7 @@ class Local:
         raw: bytes | None,
         lines: Iterable[bytes] | None,
     ) -> Any:
-        from tollama.daemon.http_message import Request
+        from tollama.daemon.http_message import Later, Request
         from tollama.daemon.http_parser import Headers
 
         headers = Headers()
@@ -432,7 +432,8 @@ class Local:
             method, path, headers, client="local", is_loopback=True, line=_Here(lines)
         )
         request.body = _payload(body, raw) or b""
-        return self.router.resolve(method, request.path).handler(request)
+        reply = self.router.resolve(method, request.path).handler(request)
+        return reply.wait() if isinstance(reply, Later) else reply
 
     def close(self) -> None:
         """End the runners of this process."""

@@ -71,8 +71,10 @@ class Running:
         spans: list[tuple[int, int]],
         runner: str,
         client: Client,
+        deadline: float,
     ) -> None:
         self.request = request
+        self.deadline = deadline
         self.loading = call.loading
         self.call = call
         self.spans = spans
@@ -202,7 +204,7 @@ class Forecasting:
             for first, last in spans
         ]
         call = self._scheduler.submit(launch, jobs, keep_alive=request.keep_alive)
-        return Running(request, call, spans, launch.family, client)
+        return Running(request, call, spans, launch.family, client, deadline)
 
     def _find(self, value: Any) -> tuple[Model | None, ModelNotFound | None]:
         """The model that a body names, or why there is none: a bad body is said first."""

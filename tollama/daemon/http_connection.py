@@ -401,7 +401,7 @@ class Connection(Parked):
         self._out = []
         self.closed = True
         if later is not None:
-            later.gone()
+            later.take()[1]()
 
     def _release(self) -> None:
         if self.reserved:

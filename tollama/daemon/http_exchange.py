@@ -138,7 +138,7 @@ def finish(conn: Connection) -> None:
     """Send the answer that was waited for."""
     later, conn.later = conn.later, None
     assert later is not None
-    deliver(conn, checked(conn, later.finish))
+    deliver(conn, checked(conn, later.take()[0]))
 
 
 def deliver(conn: Connection, reply: Reply) -> None:

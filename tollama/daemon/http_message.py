@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -95,6 +96,26 @@ class Later:
     def bind(self, wake: Callable[[], None]) -> None:
         """Called by the front: what `done` does from now on."""
         self._wake = wake
+
+    def take(self) -> tuple[Callable[[], Reply], Callable[[], None]]:
+        """Called by the front, once: `finish` and `gone`, which are let go of here.
+
+        They hold what will call `done`, which holds this: kept, each request would be a cycle, and
+        its data would stay until the collector comes.
+        """
+        taken = self.finish, self.gone
+        del self.finish, self.gone
+        self._wake = None
+        return taken
+
+    def wait(self) -> Reply:
+        """The answer, waited for by a caller without a front."""
+        done = threading.Event()
+        self.bind(done.set)
+        if not self.is_done:
+            left = self.deadline - time.monotonic()
+            done.wait(None if left == float("inf") else max(0.0, left))
+        return self.take()[0]()
 
 
 class Line(Protocol):

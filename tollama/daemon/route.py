@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tollama.core import protocol
-from tollama.daemon.http_message import Reply, Request
+from tollama.daemon.http_message import Later, Reply, Request
 
 if TYPE_CHECKING:
     from tollama.daemon.service import Service
 
 NDJSON = "application/x-ndjson"
-Handler = Callable[["Service", Request], Reply]
+Handler = Callable[["Service", Request], Reply | Later]
 
 
 class Route(NamedTuple):

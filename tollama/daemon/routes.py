@@ -21,7 +21,7 @@ from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
 from tollama.daemon.compat import routes as compat
 from tollama.daemon.forecasting import Answer, Running
-from tollama.daemon.http_message import Reply, Request
+from tollama.daemon.http_message import Later, Reply, Request
 from tollama.daemon.openapi import document
 from tollama.daemon.route import NDJSON, Route, dump, ndjson
 from tollama.daemon.service import Service
@@ -146,7 +146,7 @@ def delete_model(service: Service, request: Request) -> Reply:
     return dump(service.delete(request.path.removeprefix("/v1/models/")))
 
 
-def forecast(service: Service, request: Request) -> Reply:
+def forecast(service: Service, request: Request) -> Reply | Later:
     """One JSON answer, or NDJSON: progress lines and the answer on the last one."""
     if (request.headers.get("content-type") or "").partition(";")[0].strip().lower() == NDJSON:
         return forecast_bulk(service, request)
@@ -156,7 +156,7 @@ def forecast(service: Service, request: Request) -> Reply:
     return Reply(content_type=NDJSON, stream=_lines(request, running))
 
 
-def forecast_v1(service: Service, request: Request) -> Reply:
+def forecast_v1(service: Service, request: Request) -> Later:
     return _whole(request, _started(service, request))
 
 
@@ -178,13 +178,21 @@ def _answered(request: Request, running: Running) -> Answer:
     return answer
 
 
-def _whole(request: Request, running: Running) -> Reply:
-    answer = _answered(request, running)
-    headers = (
-        ("X-Tollama-Queue-Ms", f"{answer.queue_ms:.1f}"),
-        ("X-Tollama-Run-Ms", f"{answer.run_ms:.1f}"),
-    )
-    return Reply(body=answer.body, headers=headers)
+def _whole(request: Request, running: Running) -> Later:
+    """One answer, for which no thread waits."""
+
+    def finish() -> Reply:
+        answer = _answered(request, running)
+        headers = (
+            ("X-Tollama-Queue-Ms", f"{answer.queue_ms:.1f}"),
+            ("X-Tollama-Run-Ms", f"{answer.run_ms:.1f}"),
+        )
+        return Reply(body=answer.body, headers=headers)
+
+    later = Later(finish, gone=running.cancel, deadline=running.deadline)
+    request.body = b""  # it has been handed on, and hundreds may wait
+    running.call.notify(later.done)
+    return later
 
 
 def _lines(request: Request, running: Running) -> Iterator[bytes]:
@@ -280,7 +288,7 @@ ROUTES: tuple[Route, ...] = (
 class Resolved(NamedTuple):
     """A route bound to the service, as the HTTP front calls it."""
 
-    handler: Callable[[Request], Reply]
+    handler: Callable[[Request], Reply | Later]
     stream_body: bool
     encodings: tuple[str, ...]
     max_body: int | None
@@ -335,12 +343,12 @@ class Router:
         return found
 
 
-def _bind(route: Route, service: Service, access: Access | None) -> Callable[[Request], Reply]:
+def _bind(route: Route, service: Service, access: Access | None) -> Callable[[Request], Reply | Later]:
     handle, scope = route.handle, route.scope
     if access is None:
         return lambda request: handle(service, request)
 
-    def checked(request: Request) -> Reply:
+    def checked(request: Request) -> Reply | Later:
         access.check(request, scope)
         return handle(service, request)
 
