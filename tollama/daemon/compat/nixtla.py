@@ -123,6 +123,22 @@ def contribution_rows(
     return shapley.rows(panel.features, values)
 
 
+def without_false_freq(body: Any, version: str) -> Any:
+    """A body without the "MS" that stands for an integer time column.
+
+    Clients from 0.9 on send the first timestamp of each series with these tasks; where there is
+    none and the frequency is "MS", time is not months but integers, and the season is to be found
+    in the data. Older clients never send it: their "MS" may be true.
+    """
+    number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if number < (0, 9) or not isinstance(body, dict) or body.get("freq") != "MS":
+        return body
+    series = body.get("series")
+    if isinstance(series, dict) and series.get("start_datetime") is None:
+        return {**body, "freq": None}
+    return body
+
+
 def check_task(task: str) -> None:
     """Raise for tasks that no model here can do."""
     if task == "finetune":

@@ -57,7 +57,7 @@ def task(name: str) -> Callable[[Service, Request], Reply]:
     """The handler of a task that answers at once."""
 
     def handle(service: Service, request: Request) -> Reply:
-        body = _body(service, request)
+        body = _body(service, request, name)
         _note(request, body)
         return dump(run(service, name, body, request, request.id))
 
@@ -70,7 +70,7 @@ def submit(name: str) -> Callable[[Service, Request], Reply]:
 
     def handle(service: Service, request: Request) -> Reply:
         nixtla.check_task(name)
-        body = _body(service, request)
+        body = _body(service, request, name)
         _note(request, body)
         timeout = _job_timeout(body)
         request_id = request.id
@@ -120,8 +120,16 @@ def execute_step(service: Service, request: Request) -> Reply:
     raise NotImplementedYet("execute_step: tollama runs no pipelines of Nixtla's")
 
 
-def _body(service: Service, request: Request) -> Any:
-    return splice.parse(zstd.body_of(request, service.setting("TOLLAMA_MAX_BODY")))
+# Bodies that carry start_datetime wherever the client's time column has dates.
+DATED = ("forecast", "cross_validation", "anomaly_detection", "online_anomaly_detection")
+
+
+def _body(service: Service, request: Request, task: str) -> Any:
+    body = splice.parse(zstd.body_of(request, service.setting("TOLLAMA_MAX_BODY")))
+    if task in DATED:
+        version = request.headers.get("nixtla-client-version") or ""
+        body = nixtla.without_false_freq(body, version)
+    return body
 
 
 def _note(request: Request, body: Any) -> None:
@@ -168,6 +176,8 @@ def run(
 
 
 def _plan(service: Service, name: str, body: Any) -> Plan:
+    if name == "anomaly_detection" and isinstance(body, dict) and "detection_size" in body:
+        name = "online_anomaly_detection"  # jobs have the name that it will have in nixtla 1.0
     if name == "anomaly_detection":
         return nixtla_windows.anomaly_plan(body)
     if name == "online_anomaly_detection":
