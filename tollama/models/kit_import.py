@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     OnEvent = Callable[[dict[str, Any]], None]
 
 CHUNK = 1 << 20
-# Wheels unpack to about three times their size; they lie beside that for a while.
-UNPACKED = 3
+# Wheels unpack to up to five times their size (torch's CPU build: 265 MB to 1.3 GB), and they lie
+# beside that for a while.
+UNPACKED = 5
 
 
 class Chosen(namedtuple("Chosen", "models runtimes")):
