@@ -288,6 +288,7 @@ def test_later_answer_is_given_up_when_the_client_leaves() -> None:
             until(lambda seen=seen: deferred.gone == seen + 1)
             deferred.laters.pop().done()  # too late, and harmless
             until(lambda: not server.loop.connections)
+        assert [r["status"] for r in server.records] == [499, 499]  # type: ignore[attr-defined]
 
 
 def test_pipelined_request_waits_for_a_later_answer() -> None:

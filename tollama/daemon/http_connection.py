@@ -149,6 +149,9 @@ class Connection(Parked):
             if self.resumed():
                 http_exchange.finish(self)
             elif self.gone():
+                self.status = 499
+                self.error = {"error": "the client went away", "code": "cancelled"}
+                http_exchange.log(self)
                 self.close()
             else:
                 self.want = 0  # a next request, for later
