@@ -30,7 +30,7 @@ class Daemon:
         self.home = home
         self.pyz = pyz
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TOLLAMA_", "HF_"))}
-        env.update(TOLLAMA_HOME=str(home), **environ)
+        env.update({"TOLLAMA_HOME": str(home), **environ})
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(pyz), "serve", "--port", "0"],
             env=env,
@@ -145,7 +145,7 @@ def tollama(pyz, tmp_path):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TOLLAMA_", "HF_"))}
         # A port where nothing listens, as the default address, but not "given" by the user.
         home = tmp_path / "home"
-        env.update(TOLLAMA_HOME=str(home), **environ)
+        env.update({"TOLLAMA_HOME": str(home), **environ})
         return command(pyz, *args, env=env, stdin=stdin, check=check)
 
     return run

@@ -185,7 +185,7 @@ def text(document: dict[str, Any], *, verbose: bool = False) -> str:
     for name, one in document["pull_defaults"].items():
         if isinstance(one, str):
             lines.append(f"  {name}: {one}")
-        elif verbose or one["value"] not in (None, False) or one["source"] != "default":
+        else:
             lines.append(f"  {name}: {_word(one['value'])} (source={one['source']})")
     models = document["models"]
     lines += ["", "Models"]
