@@ -40,7 +40,9 @@ MAX_WINDOWS = 10_000
 def cross_validation_plan(body: object, *, uses_features: bool = True) -> Plan:
     """The plan of POST /v2/cross_validation, with full_history too."""
     with Fields(body, lenient=True) as f:
-        if f.take("full_history", fields.boolean, False):
+        # Clients before 0.9 ask for the history with a forecast's body, and not by name.
+        old = "refit" not in f.value and "feature_contributions" in f.value
+        if f.take("full_history", fields.boolean, old):
             history, horizon, count, step = True, 1, 1, 1
         else:
             history = False
