@@ -6,11 +6,11 @@ imported inside every runner and by every short command, and old syntax for __ma
 
 __version__ = "0.1.0"
 
-__all__ = ["AsyncClient", "Client", "__version__"]
+__all__ = ["AsyncClient", "Client", "TollamaForecaster", "__version__"]
 
 
 def __getattr__(name):
-    if name in ("Client", "AsyncClient"):
+    if name in __all__:
         from tollama import client
 
         return getattr(client, name)

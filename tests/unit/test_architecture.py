@@ -14,7 +14,8 @@ OUTSIDE = {"tollama/models/hub_wire.py", "tollama/models/hub_trouble.py"}
 OPTIONAL = {
     "tollama/daemon/compat/zstd.py": {"compression", "zstandard"},
     "tollama/cli/sources.py": {"pyarrow"},
-    "tollama/client.py": {"pandas", "polars", "pyarrow", "matplotlib", "numpy"},
+    "tollama/client.py": {"matplotlib"},
+    "tollama/frames.py": {"pandas", "polars", "pyarrow"},
 }
 FILES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -305,6 +305,22 @@ def _tree(root: type[TollamaError]) -> list[type[TollamaError]]:
 BY_CODE: dict[str, type[TollamaError]] = {cls.code: cls for cls in _tree(TollamaError)}
 
 
+# What a status means when the body does not say: the most general class that has it.
+_BY_STATUS: dict[int, type[TollamaError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    405: MethodNotAllowed,
+    409: LicenseRequired,
+    413: TooLarge,
+    502: RunnerError,
+    503: Unavailable,
+    504: DeadlineExceeded,
+    507: DiskFull,
+}
+
+
 def dotted(loc: Loc) -> str:
     """A path as people write it: ("series", 2, "target", 17) -> "series[2].target[17]"."""
     text = ""
@@ -344,7 +360,7 @@ def from_wire(body: object, status: int = 500) -> TollamaError:
     code = body.get("code")
     cls = BY_CODE.get(code) if isinstance(code, str) else None
     if cls is None:
-        cls = next((c for c in BY_CODE.values() if c.status == status), TollamaError)
+        cls = _BY_STATUS.get(status, TollamaError)
     detail = body.get("detail")
     error = cls.__new__(cls)
     TollamaError.__init__(error, text, detail=None if detail == text else detail)

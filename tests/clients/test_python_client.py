@@ -1,0 +1,150 @@
+"""tollama.Client against a real daemon, with real tables."""
+
+import asyncio
+import datetime
+import socket
+import threading
+
+import pytest
+
+from tollama import AsyncClient, Client, TollamaForecaster
+from tollama.core.errors import DaemonUnreachable, InvalidRequest, ModelNotFound
+
+MONTHS = [datetime.date(2020 + i // 12, i % 12 + 1, 1) for i in range(36)]
+VALUES = [float(10 + (i * 5) % 12 * 10 + i) for i in range(36)]
+LONG = {
+    "unique_id": ["a"] * 36 + ["b"] * 36,
+    "ds": MONTHS * 2,
+    "y": VALUES + [v * 2 for v in VALUES],
+}
+
+
+@pytest.fixture(scope="module")
+def client(daemon):
+    return Client(daemon.url)
+
+
+def test_models_are_listed_shown_loaded_and_unloaded(client):
+    assert "auto" in {m["name"] for m in client.list()}
+    assert client.show("auto")["family"] == "stats"
+    client.load("ses", keep_alive="1h")
+    assert "ses" in {m["name"] for m in client.ps()}
+    client.unload("ses")
+    assert "ses" not in {m["name"] for m in client.ps()}
+    assert client.pull("mock")["status"] == "success"
+    client.copy("mock", "mine")
+    client.delete("mine")
+    client.delete("mock")
+    with pytest.raises(ModelNotFound):
+        client.show("mock")
+
+
+def test_a_list_gives_a_forecast(client):
+    found = client.forecast(VALUES, horizon=3, model="seasonal-naive", freq="MS", levels=[80])
+    assert found.mean == VALUES[24:27]
+    assert list(found.quantiles) == ["0.1", "0.9"]
+    assert "1 series" in repr(found)
+
+
+def test_a_dict_gives_a_forecast_by_name(client):
+    found = client.forecast({"x": [1, 2], "y": [3, 4]}, horizon=1, model="naive")
+    assert found["y"]["mean"] == [4]
+
+
+def test_a_pandas_table_comes_back_as_one(client):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(LONG)
+    found = client.forecast(frame, horizon=2, model="seasonal-naive", levels=[80], quantiles=[0.5])
+    assert list(found.columns) == [
+        "unique_id", "ds", "seasonal-naive", "seasonal-naive-lo-80", "seasonal-naive-hi-80",
+        "seasonal-naive-q-0.5",
+    ]  # fmt: skip
+    assert found["seasonal-naive"].tolist() == [*VALUES[24:26], *(2 * v for v in VALUES[24:26])]
+    assert found["ds"].iloc[0] == pandas.Timestamp("2023-01-01")
+
+
+def test_missing_values_of_pandas_are_missing(client):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"ds": MONTHS[:4], "y": [1.0, float("nan"), 3.0, 4.0]})
+    assert client.forecast(frame, horizon=1, model="naive")["naive"].tolist() == [4.0]
+
+
+@pytest.mark.parametrize("kind", ["polars", "pyarrow"])
+def test_other_tables_come_back_as_their_kind(client, kind):
+    module = pytest.importorskip(kind)
+    table = module.DataFrame(LONG) if kind == "polars" else module.table(LONG)
+    found = client.forecast(table, horizon=1, model="naive")
+    assert type(found) is type(table)
+    values = found["naive"].to_list() if kind == "polars" else found.column("naive").to_pylist()
+    assert values == [VALUES[-1], VALUES[-1] * 2]
+
+
+def test_backtest_and_anomalies_take_the_same_data(client):
+    found = client.backtest(VALUES, horizon=3, models=["naive", "seasonal-naive"], freq="MS")
+    assert found["winner"] == "seasonal-naive"
+    spiked = [*VALUES[:30], 500.0, *VALUES[31:]]
+    flagged = client.anomalies(spiked, model="naive", step=1, detection_size=8)
+    assert 30 in [p["index"] for p in flagged["series"][0]["points"] if p["anomaly"]]
+
+
+def test_errors_keep_their_class_and_fields(client):
+    with pytest.raises(InvalidRequest) as caught:
+        client.forecast([1, 2], horizon=0)
+    assert caught.value.problems()[0][0] == ("horizon",)
+    with pytest.raises(InvalidRequest, match="percentages"):
+        client.forecast([1, 2], horizon=1, levels=[180])
+    with pytest.raises(InvalidRequest, match="expected a list"):
+        client.forecast(5, horizon=1)
+
+
+def test_nobody_there_is_said_with_what_to_do():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        with pytest.raises(DaemonUnreachable, match="tollama serve"):
+            Client(f"http://127.0.0.1:{held.getsockname()[1]}").version()
+
+
+def test_a_503_is_tried_again():
+    answers = [
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 33\r\n\r\n"
+        b'{"error":"x","code":"queue_full"}',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"version":"9.9"}',
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            for answer in answers:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        assert Client(f"127.0.0.1:{server.getsockname()[1]}").version() == "9.9"
+        thread.join(10)
+
+
+def test_the_async_client_does_the_same(daemon):
+    async def work():
+        client = AsyncClient(daemon.url)
+        version, found = await asyncio.gather(
+            client.version(), client.forecast([1, 2, 3], horizon=1, model="naive")
+        )
+        events = [event async for event in client.pull_events("mock")]
+        await client.delete("mock")
+        return version, found.mean, events[-1]["status"]
+
+    version, mean, status = asyncio.run(work())
+    assert version == Client(daemon.url).version()
+    assert (mean, status) == ([3], "success")
+
+
+def test_a_forecaster_in_the_shape_of_sklearn(client):
+    forecaster = TollamaForecaster("naive", client=client).fit([1, 2, 3])
+    assert forecaster.predict(2) == [3, 3]
+    assert forecaster.predict([1, 3]) == [3, 3]
+    assert list(forecaster.predict_quantiles(1, alpha=[0.1, 0.9])) == [0.1, 0.9]
+    assert TollamaForecaster(**forecaster.get_params()).model == "naive"
+    with pytest.raises(ValueError, match="call fit"):
+        TollamaForecaster().predict(1)
