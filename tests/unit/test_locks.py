@@ -63,6 +63,10 @@ def test_absent_compares_names_as_indexes_do(tmp_path):
         ("3.11", "linux_musl-x86_64", "linux_musl-x86_64-cp311"),
         ("3.13", "linux_x86_64", "linux-x86_64-cp313"),
         ("3.10", "darwin-arm64", "darwin-arm64-cp310"),
+        ("3.10", "macos-arm64", "darwin-arm64-cp310"),
+        ("3.12", "macosx_14_0_arm64", "darwin-arm64-cp312"),
+        ("3.11", "windows-x86_64", "win32-amd64-cp311"),
+        ("3.11", "win_amd64", "win32-amd64-cp311"),
     ],
 )
 def test_named_target_reads_what_people_write(version, platform, target):
@@ -97,15 +101,19 @@ def test_find_names_the_versions_that_have_a_lock(tmp_path):
 
 @pytest.mark.parametrize("family", ["torch", "numpy"])
 @pytest.mark.parametrize("minor", [10, 11, 12, 13])
-def test_shipped_locks_pin_everything_that_the_family_requires(tmp_path, family, minor):
+@pytest.mark.parametrize(
+    "platform", ["linux-x86_64", "linux-aarch64", "darwin-arm64", "win32-amd64"]
+)
+def test_shipped_locks_pin_everything_that_the_family_requires(tmp_path, family, platform, minor):
     known, _ = families.find(str(tmp_path), {})
     required = {
         locks.normal(line.partition("=")[0].partition(">")[0])
         for line in (ROOT / "runners" / family / "requirements.txt").read_text().splitlines()
         if line and not line.startswith("#")
     }
-    for build in ("cpu", "default") if family == "torch" else ("default",):
-        found = locks.find(known[family], f"linux-x86_64-cp3{minor}", build)
+    special = family == "torch" and platform.startswith("linux")
+    for build in ("cpu", "default") if special else ("default",):
+        found = locks.find(known[family], f"{platform}-cp3{minor}", build)
         assert found.build == build
         assert required <= {pin.name for pin in found.pins}
         unhashed = [pin.line for pin in found.pins if pin.digest is None]

@@ -104,8 +104,10 @@ def named_target(python_version: str, platform: str) -> str:
     match = re.fullmatch(r"(\d)\.(\d{1,2})(\.\d+)?", python_version)
     if match is None:
         raise InvalidRequest(f"expected a Python version such as 3.11, got {python_version!r}")
-    # A wheel's tag names the oldest glibc too (manylinux_2_28, manylinux2014); a lock does not.
+    # A wheel's tag names the oldest system too (manylinux_2_28, macosx_14_0); a lock does not.
     name = re.sub(r"^(many)?linux(_\d+_\d+|\d+)?[-_](?!musl)", "linux-", platform.lower())
+    name = re.sub(r"^(macosx(_\d+_\d+)?|macos|darwin)[-_]", "darwin-", name)
+    name = re.sub(r"^(windows|win32|win)[-_](amd64|x86_64)$", "win32-amd64", name)
     return f"{name}-cp{match[1]}{match[2]}"
 
 

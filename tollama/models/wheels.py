@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Exact pins, never a build from source, whatever else is on sys.path.
 ONLY = ("--no-deps", "--only-binary=:all:")
+MAC_CPUS = ("arm64", "universal2")
 
 
 class Wish(namedtuple("Wish", "python wheelhouse index_url constraint cpu")):
@@ -108,8 +109,11 @@ def platform_options(target: str) -> list[str]:
         names = [f"manylinux_2_{minor}_{machine}" for minor in range(5, 40)]
         names += [f"manylinux{year}_{machine}" for year in ("1", "2010", "2014")]
         names.append(f"linux_{machine}")
+    elif system == "darwin":
+        names = [f"macosx_{major}_0_{cpu}" for major in (14, 13, 12, 11) for cpu in MAC_CPUS]
+        names += [f"macosx_10_{minor}_universal2" for minor in range(9, 16)]
     else:
-        names = [f"{system}_{machine}"]
+        names = [f"win_{machine}"]
     version = f"{tag[2]}.{tag[3:]}"
     options = ["--implementation", "cp", "--python-version", version, "--abi", tag]
     options += ["--abi", "abi3", "--abi", "none"]

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("chronos")
 
-from tollama_torch.architecture import ARCHITECTURES, WITHOUT_WEIGHTS  # noqa: E402
+from tollama_torch.architecture import ARCHITECTURES, WITHOUT_WEIGHTS
 
 SPEC = json.loads((Path(__file__).parents[1] / "runner.json").read_text())
 CHECKPOINTS = {"chronos2": "chronos2-tiny", "bolt": "bolt-tiny", "t5": "t5-tiny"}

@@ -12,12 +12,13 @@ import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from tollama.core import fields
 from tollama.core.errors import RunnerError, Unsupported
 from tollama.core.schemas import ForecastRequest
 from tollama_torch.batching import Budget, Size
-from tollama_torch.devices import Placement, device_option, dtype_option
+from tollama_torch.devices import Placement, device_option, dtype_option, free_memory
 
 # `architectures[0]` of config.json -> module and class.
 ARCHITECTURES = {
@@ -119,13 +120,15 @@ def _load(where: tuple[str, str]) -> type[Architecture]:
     return getattr(importlib.import_module(where[0]), where[1])
 
 
-def work_budget(*, parameters: int, hidden: int, on_cpu: bool, pair_bytes: int = 0) -> Budget:
+def work_budget(
+    *, parameters: int, hidden: int, device: torch.device, pair_bytes: int = 0
+) -> Budget:
     """How large a batch pays, for a transformer of that many parameters and that hidden width.
 
     On a CPU the fixed cost is reading the weights once, and activations beyond the cache cost more
     than they gain; on a GPU it is launching kernels, and memory is what bounds a batch.
     """
-    if on_cpu:
+    if device.type == "cpu":
         # Milliseconds measured on two cores: 2 + 0.4 for each million parameters read, then
         # 0.009 for each million a token passes through.
         per_token = max(9e-9 * parameters, 0.0025)
@@ -136,4 +139,12 @@ def work_budget(*, parameters: int, hidden: int, on_cpu: bool, pair_bytes: int =
             pair_bytes=pair_bytes,
             bytes=1 << 28,
         )
-    return Budget(tokens=1 << 16, rows=1024, overhead=1024, pair_bytes=pair_bytes, bytes=1 << 30)
+    # A token's activations come to some eight hidden vectors of four bytes at the widest place.
+    free = free_memory(device)
+    return Budget(
+        tokens=max(512, min(1 << 16, free // 2 // (32 * hidden))),
+        rows=1024,
+        overhead=1024,
+        pair_bytes=pair_bytes,
+        bytes=min(1 << 30, free // 8),
+    )

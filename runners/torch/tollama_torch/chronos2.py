@@ -65,7 +65,7 @@ class Chronos2(Architecture):
         self.budget = work_budget(
             parameters=self.parameters,
             hidden=model.config.d_ff,
-            on_cpu=placement.device.type == "cpu",
+            device=placement.device,
             pair_bytes=4,
         )
 

@@ -45,7 +45,7 @@ class ChronosBolt(Architecture):
         self.budget = work_budget(
             parameters=self.parameters,
             hidden=model.config.d_ff,
-            on_cpu=placement.device.type == "cpu",
+            device=placement.device,
         )
 
     def prepare(self, request: ForecastRequest) -> Prepared:

@@ -58,7 +58,7 @@ class ChronosT5(Architecture):
         self.budget = work_budget(
             parameters=self.parameters,
             hidden=model.config.d_ff,
-            on_cpu=placement.device.type == "cpu",
+            device=placement.device,
         )
 
     def prepare(self, request: ForecastRequest) -> Prepared:
