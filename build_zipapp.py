@@ -140,7 +140,25 @@ def stage() -> dict[str, bytes]:
                     files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
     if "tollama/__init__.py" not in files:
         raise BuildError(f"{ROOT / 'tollama'} holds no package")
-    return files
+    return pack_locks(files)
+
+
+def pack_locks(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Each family's locks as one file: they repeat each other and pack five times smaller together.
+
+    `families.read_file` finds a lock in it. The script that makes locks stays behind.
+    """
+    packed = {name: data for name, data in files.items() if "/locks/" not in name}
+    packed.pop("runners/make_locks.py", None)
+    locks: dict[str, dict[str, str]] = {}
+    # Locks of one build lie side by side, within reach of the compressor's window.
+    for name in sorted(files.keys() - packed.keys(), key=lambda n: (n.rpartition("-")[2], n)):
+        folder, mark, leaf = name.partition("/locks/")
+        if mark and leaf.endswith(".txt"):
+            locks.setdefault(folder, {})[leaf] = files[name].decode()
+    for folder, texts in locks.items():
+        packed[f"{folder}/locks.json"] = json.dumps(texts).encode()
+    return packed
 
 
 # -- vendor ---------------------------------------------------------------------------------------

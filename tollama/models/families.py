@@ -133,10 +133,18 @@ def read_file(folder: str, name: str) -> bytes | None:
     import zipfile
 
     with zipfile.ZipFile(archive) as packed_file:
+        path = inside.replace(os.sep, "/")
         try:
-            return packed_file.read(inside.replace(os.sep, "/"))
+            return packed_file.read(path)
+        except KeyError:
+            pass
+        # The build puts the small files of some folders into one: FOLDER.json, text by name.
+        inner, _, leaf = path.rpartition("/")
+        try:
+            text = json.loads(packed_file.read(inner + ".json")).get(leaf)
         except KeyError:
             return None
+    return text.encode() if isinstance(text, str) else None
 
 
 def parse(text: str, folder: str) -> Family:
