@@ -141,6 +141,12 @@ COMMANDS = (
         "Compare the files of models with their SHA-256s again",
         ("tollama verify", "tollama verify chronos2"),
     ),
+    Command(
+        "mcp",
+        "mcp",
+        "Serve forecasting tools to an assistant (Model Context Protocol on stdio)",
+        ("tollama mcp", "tollama mcp --dir ~/data"),
+    ),
     Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
     Command("version", "settings", "Show versions", ("tollama version",)),
 )
