@@ -336,3 +336,22 @@ def test_many_clients_at_once_are_all_served() -> None:
     with serving() as server:
         assert flood(server, 50) == [200] * 1000
         assert server.loop.crew.threads <= 4
+
+
+def test_defect_in_the_loop_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as server:
+        real, failures = server.loop._look, [RuntimeError("a defect")]
+
+        def look(now: float) -> None:
+            if failures:
+                raise failures.pop()
+            real(now)
+
+        monkeypatch.setattr(server.loop, "_look", look)
+        server.loop._next_look = 0.0
+        with Wire(server) as wire:
+            assert wire.get().status == 200
+        until(lambda: not failures)
+    assert "a defect" in capfd.readouterr().err

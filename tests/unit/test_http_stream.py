@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -336,3 +337,25 @@ def test_bad_chunk_in_a_streamed_body() -> None:
                   "Transfer-Encoding: chunked\r\n\r\n2\r\na\n\r\nzz\r\n")  # fmt: skip
         said = wire.rest()
         assert b"bad_http" in said
+
+
+def test_full_disk_while_a_body_is_put_aside_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import io
+    import tempfile
+
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: Full())
+    line = b"x" * 50_000 + b"\n"
+    with serving(READERS) as server, Wire(server) as wire:
+        wire.send(f"POST /lines HTTP/1.1\r\nHost: localhost\r\n{NDJSON}\r\n"
+                  f"Content-Length: {len(line) * 600}\r\n\r\n")  # fmt: skip
+        with contextlib.suppress(ConnectionError):
+            for _ in range(600):
+                wire.send(line)
+        records = server.records  # type: ignore[attr-defined]
+        until(lambda: records)
+        assert "no space left" in records[0]["error"]

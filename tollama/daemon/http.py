@@ -4,14 +4,16 @@ The standard library's ThreadingHTTPServer gives each connection a thread: 256 o
 other (p99 over a second), and a client that dribbles its bytes keeps one for ever. Server keeps
 the listening half of `http.server` and replaces the rest:
 
-    http_loop.py        one selector for all sockets, with total deadlines; idle connections cost
-    no thread http_workers.py     the threads: one runs the loop and cheap handlers, more exist
-    while requests wait http_connection.py  a connection: bytes in, bytes out, one write an answer
+    http_loop.py        one selector for all sockets; total deadlines; idle costs no thread
+    http_workers.py     the threads: one runs the loop and cheap handlers, more while requests wait
+    http_connection.py  a connection: its states, one write an answer
+    http_intake.py      from bytes to a request
+    http_exchange.py    from a request to its reply, and from exceptions to statuses
+    http_stream.py      answers and bodies that flow
     http_parser.py      strict and lean parsing of heads and chunked bodies (pure functions, fuzzed)
     http_guard.py       Host, Origin, CORS
-    http_exchange.py    from request to reply, and from exceptions to statuses
-    http_stream.py      answers and bodies that flow
-    http_message.py     Request, Reply, Limits
+    http_message.py     Request, Reply, Later, Limits
+    http_states.py      the states of a connection
 
 Covered: HTTP/1.0 and 1.1, keep-alive, pipelining, HEAD, OPTIONS, Expect, chunked both ways, TLS,
 Unix sockets, IPv6, backpressure, drain. Not covered: HTTP/2, compression, ranges, files, API keys.

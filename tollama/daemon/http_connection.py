@@ -1,9 +1,9 @@
-"""One client's connection: bytes in until a request is whole, bytes out until its answer is sent.
+"""One client's connection: what it waits for, and the bytes of an answer until they are sent.
 
 Its states are in http_states.py; a handler may answer at once, later (Later), or item by item
 (http_stream.py).
 
-Not covered: what a request means and whether it is allowed.
+Not covered: from bytes to a request (http_intake.py), from there to a reply (http_exchange.py).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from tollama.core.errors import BadHttp, TollamaError, Unavailable
-from tollama.daemon import http_exchange
+from tollama.core.errors import BadHttp, TollamaError
+from tollama.daemon import http_exchange, http_intake
 from tollama.daemon.http_loop import READ, WRITE, Parked
 from tollama.daemon.http_message import Later, Request
-from tollama.daemon.http_parser import CHUNKED, Chunked, Head, framing, parse_head
+from tollama.daemon.http_parser import Chunked, split_lines
 from tollama.daemon.http_states import (
     BODY,
     FLUSH,
@@ -48,18 +48,17 @@ class Connection(Parked):
     """A client's connection and the request that it is at."""
 
     __slots__ = (
-        "_body",
-        "_chunked",
-        "_left",
         "_out",
-        "_scanned",
+        "body",
         "buffer",
         "bytes_in",
         "bytes_out",
+        "chunked",
         "client",
         "error",
         "keep",
         "later",
+        "left",
         "loopback",
         "minor",
         "origin",
@@ -68,6 +67,7 @@ class Connection(Parked):
         "request",
         "reserved",
         "route",
+        "scanned",
         "server",
         "started",
         "state",
@@ -86,11 +86,11 @@ class Connection(Parked):
         self.trusted = client == "unix"
         self.state = SHAKE if self.tls else HEAD
         self.buffer = b""
-        self._scanned = 0
+        self.scanned = 0
         self._out: list[memoryview] = []
-        self._body: io.BytesIO | None = None
-        self._chunked: Chunked | None = None
-        self._left = 0
+        self.body: io.BytesIO | None = None
+        self.chunked: Chunked | None = None
+        self.left = 0
         self.reserved = 0
         self.started = 0.0
         self._forget()
@@ -119,8 +119,8 @@ class Connection(Parked):
 
     def expired(self) -> None:
         """Too late: tell a client that has begun a request, close."""
-        if self.state == WAITING:
-            http_exchange.finish(self)
+        if self.state == WAITING and self.later is not None:
+            self.later.is_done = True  # `finish` has to say it; but not here, where the loop waits
         elif self.state == BODY or (self.state == HEAD and self.buffer):
             what = "body" if self.state == BODY else "head"
             self.refuse(BadHttp(f"the {what} of the request did not arrive in time", status=408))
@@ -133,18 +133,18 @@ class Connection(Parked):
     def ready(self) -> None:
         """Take or give the bytes that can move now."""
         if self.state == HEAD:
-            if self._scanned < len(self.buffer):  # left by the request before
+            if self.scanned < len(self.buffer):  # left by the request before
                 data = b""
             else:
                 received = self._receive()
                 if received is None:
                     return
                 data = received
-            self._read_head(self.buffer + data if self.buffer else data)
+            http_intake.read_head(self, self.buffer + data if self.buffer else data)
         elif self.state == BODY:
             received = self._receive()
             if received is not None:
-                self._read_body(received)
+                http_intake.read_body(self, received)
         elif self.state == WAITING:
             if self.resumed():
                 http_exchange.finish(self)
@@ -160,8 +160,8 @@ class Connection(Parked):
         elif self.state == LINGER:
             received = self._receive()
             if received is not None:
-                self._left -= len(received)
-                if self._left < 0:
+                self.left -= len(received)
+                if self.left < 0:
                     self.close()
         elif self.state == SHAKE:
             self._shake()
@@ -182,8 +182,8 @@ class Connection(Parked):
     def _receive(self) -> bytes | None:
         """Some bytes; None when there are none now, or no more for good (then it is closed)."""
         size = RECEIVE
-        if self.state == BODY and self._left > size and not self.tls:
-            size = min(self._left, 4 * RECEIVE)
+        if self.state == BODY and self.left > size and not self.tls:
+            size = min(self.left, 4 * RECEIVE)
         try:
             data = self.sock.recv(size)
         except NOT_NOW:
@@ -194,112 +194,6 @@ class Connection(Parked):
             self.close()
             return None
         return data
-
-    def _read_head(self, buffer: bytes) -> None:
-        limits = self.server.limits
-        # Some clients end a body with an empty line that they do not count.
-        while buffer.startswith(b"\r\n"):
-            buffer = buffer[2:]
-            self._scanned = 0
-        seen = self._scanned
-        end = buffer.find(b"\r\n\r\n", max(0, seen - 3), limits.max_head + 4)
-        try:
-            if end < 0:
-                _check_partial(buffer, seen, limits.max_head, limits.max_target)
-                if not self.buffer:
-                    self.deadline = min(self.deadline, time.monotonic() + limits.headers_s)
-                self.buffer = buffer
-                self._scanned = len(buffer)
-                return
-            head = parse_head(
-                buffer[:end], max_headers=limits.max_headers, max_target=limits.max_target
-            )
-            self.buffer = buffer[end + 4 :]
-            self._scanned = 0
-            self.started = time.monotonic()
-            self._begin(head)
-        except TollamaError as error:
-            self.refuse(error)
-
-    def _begin(self, head: Head) -> None:
-        """Read on, run, or refuse: as the head says."""
-        self.minor = head.minor
-        length = framing(head)
-        self.request = Request(
-            head.method,
-            head.target,
-            head.headers,
-            client=self.client,
-            is_loopback=self.loopback,
-            line=self,
-        )
-        self.unread = length != 0
-        http_exchange.admit(self, head, length)
-        expects = dict.get(head.headers, "expect") is not None and length and not self.buffer
-        if self.refusal is not None:
-            # A short body is read and dropped, so that the connection can be kept.
-            if expects or length == CHUNKED or length > self.server.limits.small_body:
-                self.refuse(self.refusal)
-                return
-        elif self.route is not None and length and http_exchange.streams_body(self):
-            from tollama.daemon.http_stream import BodyReader
-
-            self.reader = BodyReader(self, length, expects=bool(expects))
-            http_exchange.run(self)
-            return
-        if length == 0:
-            http_exchange.run(self)
-            return
-        if length > 0 and not self.reserve(length):
-            self.refuse(_crowded())
-            return
-        if expects:
-            self.say_continue()
-        self.state = BODY
-        limits = self.server.limits
-        self.deadline = self.started + limits.body_s + max(0, length) / limits.rate
-        self._left = max(0, length)
-        if length == CHUNKED:
-            self._chunked = Chunked(http_exchange.max_body(self))
-            self._body = io.BytesIO()
-        data, self.buffer = self.buffer, b""
-        if data:
-            self._read_body(data)
-
-    def _read_body(self, data: bytes) -> None:
-        request = self.request
-        assert request is not None
-        if self._chunked is not None and self._body is not None:
-            try:
-                piece = self._chunked.feed(data)
-            except TollamaError as error:
-                self.refuse(error)
-                return
-            self._body.write(piece)
-            self.deadline += len(piece) / self.server.limits.rate
-            if not self.reserve(self._body.tell()):
-                self.refuse(_crowded())
-                return
-            if not self._chunked.done:
-                return
-            self.buffer = self._chunked.rest
-        elif self._body is None and len(data) >= self._left:  # all of it in one piece, as most are
-            self.buffer = data[self._left :]
-            request.body = data[: self._left] if self.buffer else data
-        else:
-            if self._body is None:
-                self._body = io.BytesIO()
-            self._body.write(data[: self._left])
-            if len(data) < self._left:
-                self._left -= len(data)
-                return
-            self.buffer = data[self._left :]
-        if self._body is not None:
-            request.body = self._body.getvalue()
-            self._body = self._chunked = None
-        self.bytes_in = len(request.body)
-        self.unread = False
-        http_exchange.run(self)
 
     def reserve(self, size: int) -> bool:
         """Count a body of `size` bytes as in flight; False when there are too many."""
@@ -390,7 +284,7 @@ class Connection(Parked):
             return
         self.state = LINGER
         self.want = READ
-        self._left = _LINGER_MAX
+        self.left = _LINGER_MAX
         self.deadline = time.monotonic() + self.server.limits.linger_s
 
     def close(self) -> None:
@@ -410,7 +304,7 @@ class Connection(Parked):
         if self.reserved:
             self.server.reserve(-self.reserved)
             self.reserved = 0
-        self._body = self._chunked = None
+        self.body = self.chunked = None
 
     def _shake(self) -> None:
         try:
@@ -447,25 +341,8 @@ class Connection(Parked):
         if self.reader is not None:
             return self.reader.lines(max_line)
         assert self.request is not None
-        return iter(self.request.body.splitlines())
+        return split_lines([self.request.body], max_line)
 
     def waiting(self) -> AbstractContextManager[None]:
         """A `with` block in which another thread runs the loop."""
         return self.server.loop.crew.waiting()
-
-
-def _check_partial(buffer: bytes, seen: int, max_head: int, max_target: int) -> None:
-    """Refuse a head that cannot become good, without waiting for its end."""
-    if buffer[:1] == b"\x16":
-        raise BadHttp("expected http, got the start of a TLS handshake: use http://, not https://")
-    feed = buffer.find(b"\n", seen)
-    if feed >= 0 and buffer[feed - 1 : feed] != b"\r":
-        raise BadHttp("request head: expected lines that end with CR LF, got a bare LF")
-    if len(buffer) > max_target + 64 and b"\r\n" not in buffer[: max_target + 64]:
-        raise BadHttp(f"request target: expected at most {max_target} bytes", status=414)
-    if len(buffer) > max_head:
-        raise BadHttp(f"headers: expected at most {max_head} bytes", status=431)
-
-
-def _crowded() -> Unavailable:
-    return Unavailable("too many bytes of request bodies are in flight", retry_after=1)

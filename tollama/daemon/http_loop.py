@@ -28,6 +28,7 @@ WRITE = selectors.EVENT_WRITE
 _ACCEPTS = 64  # a round, so that a flood of connects cannot keep requests waiting
 _PAUSE = 0.2  # seconds without accepting when there are no file descriptors left
 _DRAIN_LOOK = 0.02
+_AFTER_DEFECT = 0.05  # so that one that stays does not fill the log
 
 
 class Parked:
@@ -84,7 +85,7 @@ class Loop:
         stall_s: float,
     ) -> None:
         self._admit = admit
-        self.crew = Crew(self._turn, limit=limit, retire_s=retire_s, stall_s=stall_s)
+        self.crew = Crew(self._safe_turn, limit=limit, retire_s=retire_s, stall_s=stall_s)
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
         self._ready: deque[Parked] = deque()
@@ -163,6 +164,13 @@ class Loop:
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
+
+    def _safe_turn(self) -> None:
+        try:
+            self._turn()
+        except Exception:  # a defect of ours must not end the thread that everything hangs on
+            traceback.print_exc(file=sys.stderr)
+            time.sleep(_AFTER_DEFECT)
 
     def _turn(self) -> None:
         """One round: the chores, then one connection that is ready, or a wait for some."""

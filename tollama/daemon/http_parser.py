@@ -13,7 +13,7 @@ refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tollama.core.errors import BadHttp, TooLarge, shown
@@ -217,6 +217,28 @@ class Chunked:
         bad = value.translate(None, _TEXT) or not _TOKEN(name.decode("latin-1"))
         if not colon or bad or self._trailers > _TRAILERS:
             raise BadHttp("chunked body: expected only short 'Name: value' lines after it")
+
+
+def split_lines(pieces: Iterable[bytes], max_line: int) -> Iterator[bytes]:
+    """The lines of a text in pieces, without LF or CR LF; raises TooLarge for a longer one."""
+    rest: list[bytes] = []
+    held = 0
+    for data in pieces:
+        *whole, last = data.split(b"\n")
+        for part in whole:
+            line = b"".join((*rest, part)) if rest else part
+            rest.clear()
+            held = 0
+            if len(line) > max_line:
+                raise TooLarge(f"body: expected lines of at most {max_line} bytes")
+            yield line[:-1] if line.endswith(b"\r") else line
+        if last:
+            rest.append(last)
+            held += len(last)
+            if held > max_line:
+                raise TooLarge(f"body: expected lines of at most {max_line} bytes")
+    if rest:
+        yield b"".join(rest)
 
 
 def tokens(value: str) -> Iterator[str]:

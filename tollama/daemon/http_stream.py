@@ -18,14 +18,14 @@ from typing import IO, TYPE_CHECKING
 from tollama.core.errors import (
     BadHttp,
     Cancelled,
+    DiskFull,
     QueueFull,
     TollamaError,
-    TooLarge,
 )
 from tollama.daemon import http_exchange
 from tollama.daemon.http_loop import READ, WRITE
 from tollama.daemon.http_message import Later, Reply, error_line
-from tollama.daemon.http_parser import CHUNKED, Chunked
+from tollama.daemon.http_parser import CHUNKED, Chunked, split_lines
 from tollama.daemon.http_states import NOT_NOW, RECEIVE, RUNNING
 
 if TYPE_CHECKING:
@@ -198,24 +198,7 @@ class BodyReader:
 
     def lines(self, max_line: int) -> Iterator[bytes]:
         """The lines, without their ends; raises TooLarge, Cancelled, BadHttp."""
-        rest: list[bytes] = []
-        held = 0
-        for data in self._pieces():
-            *whole, last = data.split(b"\n")
-            for part in whole:
-                line = b"".join((*rest, part)) if rest else part
-                rest.clear()
-                held = 0
-                if len(line) > max_line:
-                    raise TooLarge(f"body: expected lines of at most {max_line} bytes")
-                yield line[:-1] if line.endswith(b"\r") else line
-            if last:
-                rest.append(last)
-                held += len(last)
-                if held > max_line:
-                    raise TooLarge(f"body: expected lines of at most {max_line} bytes")
-        if rest:
-            yield b"".join(rest)
+        return split_lines(self._pieces(), max_line)
 
     def _pieces(self) -> Iterator[bytes]:
         while True:
@@ -277,8 +260,12 @@ class BodyReader:
 
             self._spool = tempfile.TemporaryFile(prefix="tollama-")  # noqa: SIM115
             self._read_at = 0
-        self._spool.seek(0, 2)
-        self._spool.write(piece)
+        try:
+            self._spool.seek(0, 2)
+            self._spool.write(piece)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise DiskFull(f"cannot put a request's body aside: {reason.lower()}") from error
 
     def _next(self) -> bytes:
         if self._held:
