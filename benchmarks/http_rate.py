@@ -1,10 +1,12 @@
-"""HTTP throughput of the daemon beside a minimal FastAPI + uvicorn that does the same work in its own process.
+"""HTTP throughput of the daemon beside a minimal FastAPI + uvicorn that does the same work in its
+own process.
 
     python benchmarks/http_rate.py [--seconds 3] [--rounds 3] [--json FILE]
 
-Needs wrk, and fastapi, uvicorn, uvloop and httptools in the interpreter that runs it. Rounds are interleaved, figures
-are medians with min and max, ratios are medians of the rounds' ratios. `version` is GET /api/version, `forecast` a
-500-point forecast by the model mock, which repeats the last value.
+Needs wrk, and fastapi, uvicorn, uvloop and httptools in the interpreter that runs it. Rounds are
+interleaved, figures are medians with min and max, ratios are medians of the rounds' ratios.
+`version` is GET /api/version, `forecast` a 500-point forecast by the model mock, which repeats the
+last value.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-TWIN = '''
+TWIN = """
 import json
 from math import isfinite
 from fastapi import FastAPI, Request, Response
@@ -45,7 +47,7 @@ async def forecast(request: Request):
         mean = [target[-1]] * horizon
         out.append({"id": series["id"], "mean": mean, "quantiles": {str(q): mean for q in levels}})
     return Response(json.dumps({"model": body["model"], "forecasts": out}))
-'''
+"""
 
 
 def request_body() -> str:

@@ -1,7 +1,7 @@
 """Write docs/cli.md and docs/configuration.md from the program's own tables.
 
-    python docs/generate.py          write them
-    python docs/generate.py --check  exit 1 when a page is not what the tables say
+python docs/generate.py          write them
+python docs/generate.py --check  exit 1 when a page is not what the tables say
 """
 
 from __future__ import annotations
@@ -163,11 +163,11 @@ def pages() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    stale = [name for name, text in pages().items() if (DOCS / name).read_text() != text] if (
-        "--check" in sys.argv
-    ) else []
-    if "--check" not in sys.argv:
-        for name, text in pages().items():
+    found = pages()
+    if "--check" in sys.argv:
+        stale = [name for name, text in found.items() if (DOCS / name).read_text() != text]
+        if stale:
+            sys.exit(f"not what the tables say: {', '.join(stale)}; run: python docs/generate.py")
+    else:
+        for name, text in found.items():
             (DOCS / name).write_text(text)
-    if stale:
-        sys.exit(f"not what the tables say: {', '.join(stale)}; run: python docs/generate.py")

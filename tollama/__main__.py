@@ -1,4 +1,4 @@
-"""Entry of `python -m tollama`, of the scripts and of the .pyz. Old syntax only, down to Python 2.7."""
+"""Entry of `python -m tollama`, of the scripts and of the .pyz; old syntax, down to Python 2.7."""
 
 import sys
 

@@ -207,7 +207,7 @@ class _Loop:
             # A copy or a preset has a name of its own; the runner knows the model it was made from.
             model = options.pop("base", None) or params["model"]
             facts = runner.load(model=model, path=params.get("path"), options=options)
-            _bytecode.save()  # everything is imported now, and the process may be killed at any time
+            _bytecode.save()  # everything is imported now, and a kill may come at any time
             return protocol.dumps(facts or {})
         if method == "unload":
             runner.unload()

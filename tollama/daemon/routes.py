@@ -43,6 +43,10 @@ def root(service: Service, request: Request) -> Reply:
     return page or Reply(body=b"tollama is running", content_type="text/plain; charset=utf-8")
 
 
+def page_file(service: Service, request: Request) -> Reply:
+    return web.asset(request)
+
+
 def version(service: Service, request: Request) -> Reply:
     return dump(service.version())
 
@@ -243,6 +247,7 @@ def openapi(service: Service, request: Request) -> Reply:
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", root, "That the daemon runs, or its page", "open"),
+    Route("GET", "/web/{path}", page_file, "A file of the page", "open"),
     Route("GET", "/api/version", version, "Version of the daemon", "open", answer=wire.Version),
     Route("GET", "/v1/health", alive, "Health", "open", answer=wire.Status),
     Route("GET", "/health/live", alive, "Whether the process answers", "open", answer=wire.Status),
@@ -343,7 +348,9 @@ class Router:
         return found
 
 
-def _bind(route: Route, service: Service, access: Access | None) -> Callable[[Request], Reply | Later]:
+def _bind(
+    route: Route, service: Service, access: Access | None
+) -> Callable[[Request], Reply | Later]:
     handle, scope = route.handle, route.scope
     if access is None:
         return lambda request: handle(service, request)
