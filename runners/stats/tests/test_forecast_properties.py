@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -53,7 +54,7 @@ def test_forecast_of_any_target_is_finite_complete_and_ordered(
     for path in (found.mean, *paths):
         assert len(path) == horizon
         assert all(map(math.isfinite, path))
-    for lower, higher in zip(paths, paths[1:], strict=False):
+    for lower, higher in itertools.pairwise(paths):
         assert all(map(float.__le__, lower, higher))
     assert found.quantiles[0.5] == found.mean
     assert found.usage["model"] == model
