@@ -3,7 +3,9 @@
 Covered: two builds of one tree by one interpreter are byte-identical (sorted names, one date,
 fixed modes, compiled in a clean process); the modules that most starts run have their .pyc beside
 them, because zipimport does not look into __pycache__ and would compile them every time; vendored
-wheels are pinned by SHA-256 in pyproject.toml, trimmed to what is imported, licences kept.
+wheels and the page's chart library are pinned by hash in pyproject.toml, trimmed to what is used,
+licences kept. The chart library is also put into the tree (tollama/_vendor, ignored by git), so
+that a daemon started from a checkout has it.
 
 Not covered: compiled extensions (none are packed) and signing. Other interpreters than the
 building one run from the sources in the same file.
@@ -12,14 +14,17 @@ building one run from the sources in the same file.
 from __future__ import annotations
 
 import argparse
+import base64
 import fnmatch
 import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
@@ -29,8 +34,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 OUTPUT = ROOT / "dist" / "tollama.pyz"
 WHEELS = ROOT / "build" / "wheels"
+TARBALLS = ROOT / "build" / "npm"
 SHEBANG = b"#!/usr/bin/env python3\n"
 VENDOR = "tollama/_vendor/"
+PAGE = "tollama/daemon/web/"
 EPOCH = 315532800  # 1980-01-01, the first date a zip can hold
 
 # A .pyc is twice as large as its source and saves 7 us a line. The core may have CORE_LIMIT bytes:
@@ -43,7 +50,7 @@ HOT = (
 
 KEPT_SUFFIXES = {
     *(".py", ".json", ".txt", ".toml", ".lock", ".typed"),
-    *(".html", ".js", ".css", ".svg", ".png", ".ico", ".webmanifest"),
+    *(".html", ".js", ".css", ".svg", ".png", ".ico", ".csv"),
 }
 LEFT_OUT = {"__pycache__", "_vendor", "tests", "build", "dist", "node_modules"}
 LICENCE = re.compile(r"(^|/)(licen[cs]e|copying|notice|authors)[^/]*$", re.IGNORECASE)
@@ -106,11 +113,17 @@ def main(argv: list[str] | None = None) -> int:
                 print(
                     f"build: no hub client in this file, `pull` will need huggingface_hub: {error}"
                 )
+            try:
+                packed, versions = vendor_page()
+                files |= packed
+                vendored |= versions
+            except BuildError as error:
+                print(f"build: no chart library in this file, the page has tables only: {error}")
         files = hot(compiled(files))
-        core = {name: data for name, data in files.items() if not name.startswith(VENDOR)}
+        core = {name: data for name, data in files.items() if is_core(name)}
         core_size = write(args.output, core, {})
         total = write(args.output, files, vendored)
-        print(f"build: {args.output} {total:,} bytes, {core_size:,} without the hub client")
+        print(f"build: {args.output} {total:,} bytes, {core_size:,} without page and vendored code")
         if not args.no_selftest:
             selftest(args.output)
     except BuildError as error:
@@ -241,6 +254,63 @@ def trimmed(wheel: zipfile.ZipFile, pin: dict[str, list[str]]) -> dict[str, byte
     return files
 
 
+def vendor_page() -> tuple[dict[str, bytes], dict[str, str]]:
+    """What the page takes from npm packages under tollama/_vendor/web, and the versions."""
+    files: dict[str, bytes] = {}
+    versions: dict[str, str] = {}
+    for pin in read_pins()["page"]:
+        name, version = pin["package"], pin["version"]
+        licences = 0
+        with tarfile.open(fetch_npm(name, version, pin["integrity"])) as tarball:
+            for member in tarball.getmembers():
+                path = member.name.partition("/")[2]
+                stream = tarball.extractfile(member)
+                if stream is None:
+                    continue
+                if path in pin["keep"]:
+                    files[f"{VENDOR}web/{path.rpartition('/')[2]}"] = stream.read()
+                elif LICENCE.search(path):
+                    files[f"{VENDOR}licenses/{name}-{version}/{path}"] = stream.read()
+                    licences += 1
+        if not licences:
+            raise BuildError(f"{name}@{version}: its package carries no licence")
+        versions[name] = version
+    for path, data in files.items():
+        target = ROOT / path
+        if not target.exists() or target.read_bytes() != data:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+    return files, versions
+
+
+def fetch_npm(name: str, version: str, integrity: str) -> Path:
+    """The tarball of an npm package: from build/npm when its hash is right, else by npm."""
+    path = TARBALLS / f"{name}-{version}.tgz"
+
+    def is_right() -> bool:
+        if not path.exists():
+            return False
+        digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+        return f"sha512-{digest}" == integrity
+
+    if is_right():
+        return path
+    npm = shutil.which("npm")
+    if npm is None:
+        raise BuildError(
+            f"{name}@{version}: npm is not here (install Node.js, or put its tarball into {TARBALLS})"
+        )
+    TARBALLS.mkdir(parents=True, exist_ok=True)
+    command = [npm, "pack", "--silent", "--pack-destination", str(TARBALLS), f"{name}@{version}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TARBALLS)
+    if done.returncode:
+        lines = [line for line in done.stderr.strip().splitlines() if line]
+        raise BuildError(f"npm pack {name}@{version}: {lines[-1] if lines else 'failed'}")
+    if not is_right():
+        raise BuildError(f"{name}@{version}: its tarball has not the pinned hash {integrity}")
+    return path
+
+
 # -- write ----------------------------------------------------------------------------------------
 
 
@@ -275,7 +345,7 @@ def compiled(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def hot(files: dict[str, bytes]) -> dict[str, bytes]:
     """The files without the .pyc of those core modules for which there is no room."""
-    core = [name for name in files if not name.startswith(VENDOR)]
+    core = [name for name in files if is_core(name)]
     room = CORE_LIMIT - sum(packed_size(n, files[n]) for n in core if not n.endswith(".pyc"))
 
     def rank(name: str) -> tuple[int, str]:
@@ -290,6 +360,11 @@ def hot(files: dict[str, bytes]) -> dict[str, bytes]:
         else:
             cold.add(name)
     return {name: data for name, data in files.items() if name not in cold}
+
+
+def is_core(name: str) -> bool:
+    """Whether a file counts as core: neither vendored nor the page, which has its own limit."""
+    return not name.startswith(VENDOR) and not (name.startswith(PAGE) and ".py" not in name)
 
 
 def packed_size(name: str, data: bytes) -> int:
