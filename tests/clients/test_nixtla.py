@@ -474,6 +474,14 @@ def test_a_large_body_comes_compressed(client, many):
     equal(found["TimeGPT"], last["y"].astype("float32"))
 
 
+def test_a_large_body_needs_no_package_of_the_daemon(start, many):
+    daemon = start("-S")  # without site-packages, as `python -I -S tollama.pyz` runs
+    client = nixtla.NixtlaClient(api_key="any", base_url=daemon.url, max_retries=1)
+    found = forecast(client, many, model="seasonal-naive")
+    last = many.groupby("unique_id").tail(12)
+    equal(found["TimeGPT"], last["y"].astype("float32"))
+
+
 def test_ten_clients_at_once_leave_the_daemon_quick(client, daemon, five):
     forecast(client, five)
     results, failures = [], []

@@ -1,6 +1,7 @@
 """Bodies that a client has compressed with Zstandard (nixtla's does, from 1 MiB on).
 
-Decoded by Python 3.14's own module or by the package `zstandard` when either is there.
+Decoded by Python 3.14's own module or the package `zstandard` where either is there, else by
+zstd_frames.py.
 
 Not covered: compressing answers.
 """
@@ -10,25 +11,25 @@ from __future__ import annotations
 from typing import Any
 
 from tollama.core.errors import BadHttp, TooLarge
+from tollama.daemon.compat import zstd_frames
 from tollama.daemon.http_message import Request
 
 ENCODINGS = ("zstd",)
 
 
 def body_of(request: Request, limit: int) -> bytes:
-    """The body, decompressed if it is compressed; raises TooLarge, or BadHttp with 415 or 400."""
+    """The body, decompressed if it is compressed; raises TooLarge or BadHttp."""
     coding = (request.headers.get("content-encoding") or "identity").lower()
     if coding != "zstd":
         return request.body
     try:
         data = _decoded(request.body, limit + 1)
-    except BadHttp:
-        raise
     except Exception as error:  # each decoder has exceptions of its own
         raise BadHttp(f"body: not valid zstd: {str(error)[:80]}") from None
     if len(data) > limit:
         raise TooLarge(
-            f"body: expected at most {limit} bytes after decompression (TOLLAMA_MAX_BODY)"
+            f"body: expected at most {limit} bytes after decompression (TOLLAMA_MAX_BODY); "
+            "nixtla's num_partitions makes several smaller ones"
         )
     return data
 
@@ -45,11 +46,6 @@ def _decoded(data: bytes, most: int) -> bytes:
     try:
         import zstandard  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        raise BadHttp(
-            "header content-encoding: zstd needs Python 3.14 or the package zstandard where the "
-            "daemon runs (pip install zstandard); nixtla compresses bodies over 1 MiB, "
-            "num_partitions makes them smaller",
-            status=415,
-        ) from None
+        return zstd_frames.decompress(data, most)
     with zstandard.ZstdDecompressor().stream_reader(data) as reader:
         return bytes(reader.read(most))
