@@ -65,9 +65,7 @@ def packed() -> str:
     return inside if os.path.isdir(inside) else os.path.join(root(), "runners")
 
 
-def find(
-    home: str, environ: Mapping[str, str] | None = None
-) -> tuple[dict[str, Family], list[str]]:
+def find(home: str, environ: Mapping[str, str] | None = None) -> tuple[Families, list[str]]:
     """Every family by name, and a warning for each runner.json that cannot be used."""
     from tollama.core import config
 
@@ -82,7 +80,7 @@ def find(
                 warnings.append(f"{os.path.join(child, 'runner.json')}: {error}")
                 continue
             families[family.name] = family
-    return families, warnings
+    return Families(*families.values()), warnings
 
 
 def _specs(folder: str) -> list[tuple[str, str]]:
@@ -206,8 +204,21 @@ def _offer(family: str) -> Any:
     return read
 
 
+class Families(dict[str, Family]):
+    """The families by name, with an index of what they offer: every request asks it."""
+
+    def __init__(self, *families: Family) -> None:
+        super().__init__({family.name: family for family in families})
+        self.offered: dict[str, list[Offer]] = {}
+        for family in self.values():
+            for offer in family.models.values():
+                self.offered.setdefault(offer.name.lower(), []).append(offer)
+
+
 def offers(families: Mapping[str, Family], name: str) -> list[Offer]:
     """Every family's offer of a model name, in the order of the families."""
+    if isinstance(families, Families):
+        return families.offered.get(name.lower(), [])
     return [
         offer
         for family in families.values()
