@@ -95,6 +95,8 @@ def events_of(args: Namespace, body: dict[str, Any]) -> Iterator[dict[str, Any]]
     except DaemonUnreachable as error:
         if not call.falls_back(remote.where, error):
             raise
+    if not args.no_stream:
+        sys.stderr.write("no daemon is running, pulling in this process\n")
     here = call.Local()
     try:
         yield from here.stream("POST", "/api/pull", body)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import ssl
+import sys
 from contextlib import closing
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -43,6 +45,7 @@ MAX_ERROR = 64 << 10
 MAX_HOPS = 8
 READ_SIZE = 256 << 10
 LONGEST_CONNECT = 20.0
+NEAR = 2000  # microseconds to the hub and back, at most, on a line that is near
 
 
 class Hub:
@@ -100,6 +103,7 @@ class Hub:
                 session = get_session()
                 request = session.build_request(method, url, headers=sent)
                 response = session.send(request, stream=True)
+                hold_little(response)
             except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
                 raise of_exception(self.asked, error, url) from None
             redirects = response.has_redirect_location
@@ -221,6 +225,24 @@ def trust(ca_bundle: str | None, *, insecure: bool) -> ssl.SSLContext:
                 f"found: {error.strerror or error}"
             ) from None
     return context
+
+
+def hold_little(response: httpx.Response) -> None:
+    """On a near line let the system keep less of what we have not read.
+
+    What lies in a socket when this process is killed has to be fetched again. A far line needs the
+    large window that the system finds for it.
+    """
+    stream = response.extensions.get("network_stream")
+    line = stream.get_extra_info("socket") if stream is not None else None
+    if line is None or not hasattr(socket, "TCP_INFO"):
+        return
+    try:
+        facts = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)
+        if int.from_bytes(facts[68:72], sys.byteorder) < NEAR:  # tcpi_rtt
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_SIZE)
+    except OSError:
+        return
 
 
 def widen_reads() -> None:
