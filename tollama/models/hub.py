@@ -12,6 +12,7 @@ environment.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import subprocess
 import sys
@@ -240,8 +241,9 @@ def _conversation(
     try:
         child.stdin.write(protocol.encode({"id": "1", "method": method, "params": params}))
         child.stdin.flush()
-    except BrokenPipeError:
-        pass  # it ended already; why is said below
+    except BrokenPipeError:  # it ended already; why is said below
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()  # with what could not be written still in its buffer
     for line in child.stdout:
         frame = protocol.decode(line)
         if frame is None:
