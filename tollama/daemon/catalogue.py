@@ -194,6 +194,7 @@ def loaded(
                 "family": model.family,
                 "device": facts.get("device", "cpu"),
                 "dtype": facts.get("dtype"),
+                "warnings": facts.get("warnings") or [],
                 "queue_depth": model.queue_depth,
                 "running": model.running,
                 "processes": len(model.pids),
