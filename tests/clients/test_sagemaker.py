@@ -7,7 +7,7 @@ import json
 import pytest
 
 boto3 = pytest.importorskip("boto3")
-botocore = pytest.importorskip("botocore")
+botocore = pytest.importorskip("botocore.exceptions")
 
 # botocore uses what Python 3.12 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore")
@@ -215,6 +215,16 @@ def test_a_model_that_fails_is_a_model_error(start, tmp_path):
     assert found["ResponseMetadata"]["HTTPStatusCode"] == 424
     assert found["OriginalStatusCode"] == 502
     assert "upside down" in found["OriginalMessage"]
+
+
+def test_the_access_key_is_the_api_key(start):
+    url = start(TOLLAMA_API_KEYS="forecast:secret-key").url
+    body = {"inputs": [{"target": [1, 2, 3, 4, 5]}]}
+    assert predictions(runtime(url, "secret-key"), body)
+    with pytest.raises(botocore.ClientError) as error:
+        predictions(runtime(url, "wrong-key"), body)
+    assert error.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 401
 
 
 def test_a_container_answers_ping_and_invocations(daemon, passengers):
