@@ -138,10 +138,10 @@ def _peer(f: fields.Fields, given: Mapping[str, Any]) -> str | None:
         return None
     if "endpoint" in given:
         f.reject("from", "expected either 'from' or 'endpoint', got both")
-    scheme, separator, rest = text.rstrip("/").partition("://")
+    scheme, separator, rest = text.partition("://")
     if not separator:
-        scheme, rest = "http", text.rstrip("/")
-    netloc, slash, path = rest.partition("/")
+        scheme, rest = "http", text
+    netloc, slash, path = rest.rstrip("/").partition("/")
     try:
         host, port = config.parse_host(netloc)
     except ValueError:
