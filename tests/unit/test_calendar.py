@@ -184,3 +184,12 @@ def test_future_stamps_read_back_through_their_text() -> None:
         for like in ("2024-01-31T12:00:00-03:00", "2024-01-31 12:00-0300"):
             for stamp in future(last, freq, 5):
                 assert parse_timestamp(format_timestamp(stamp, like, freq)) == stamp
+
+
+@pytest.mark.parametrize("freq", ["15min", "D", "B", "W-TUE", "2MS", "QE", "YS"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_steps_that_are_left_out_cost_nothing_and_change_nothing(freq, zone):
+    start, step = datetime(2024, 3, 29, 1, 30), parse_freq(freq)
+    whole, rolled = range_from(start, step, 40, tz=zone)
+    later, again = range_from(start, step, 10, tz=zone, skip=30)
+    assert later == whole[30:] and again == rolled

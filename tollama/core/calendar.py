@@ -92,22 +92,26 @@ def future(last: datetime, freq: Freq, horizon: int, *, tz: str | None = None) -
 
 
 def range_from(
-    start: datetime, freq: Freq, n: int, *, tz: str | None = None
+    start: datetime, freq: Freq, n: int, *, tz: str | None = None, skip: int = 0
 ) -> tuple[list[datetime], bool]:
-    """`n` steps from `start` on, and whether `start` was off the grid and rolled forward."""
+    """`n` steps from `start` on, and whether `start` was off the grid and rolled forward.
+
+    The first `skip` steps are left out, at no cost.
+    """
     if tz is not None:
         [start] = localize([start], tz)
     try:
         if freq.is_clock:
-            return _clock_range(start, timedelta(microseconds=freq.n * CLOCK[freq.unit]), n), False
+            step = timedelta(microseconds=freq.n * CLOCK[freq.unit])
+            return _clock_range(start, step, range(skip, skip + n)), False
         slot, exact = _slot(start.date(), freq)
         time = start.timetz()
         stamps = [
-            datetime.combine(_day(at, freq), time) for at in range(slot, slot + n * freq.n, freq.n)
+            datetime.combine(_day(slot + at * freq.n, freq), time) for at in range(skip, skip + n)
         ]
     except (OverflowError, ValueError):
         raise InvalidRequest(
-            f"expected timestamps up to the year 9999, but {n} steps of {freq} "
+            f"expected timestamps up to the year 9999, but {skip + n} steps of {freq} "
             f"from {start.isoformat()} go past it"
         ) from None
     if start.tzinfo is not None and not isinstance(start.tzinfo, timezone):
@@ -116,11 +120,11 @@ def range_from(
     return stamps, not exact
 
 
-def _clock_range(start: datetime, step: timedelta, n: int) -> list[datetime]:
+def _clock_range(start: datetime, step: timedelta, numbers: range) -> list[datetime]:
     if start.tzinfo is None or isinstance(start.tzinfo, timezone):
-        return [start + i * step for i in range(n)]
+        return [start + i * step for i in numbers]
     origin = start.astimezone(timezone.utc)
-    return [(origin + i * step).astimezone(start.tzinfo) for i in range(n)]
+    return [(origin + i * step).astimezone(start.tzinfo) for i in numbers]
 
 
 def _last_day(year: int, month: int) -> int:

@@ -95,13 +95,13 @@ def _complete(series: Series, request: ForecastRequest, loc: Loc, warnings: list
             )
     elif series.start and freq is not None:
         first = calendar.parse_timestamp(series.start)
-        stamps, rolled = calendar.range_from(first, freq, n + steps, tz=zone)
+        after, rolled = calendar.range_from(first, freq, steps, tz=zone, skip=n)
         if rolled:
             warnings.append(
                 f"{where}: start {series.start} is not on the grid of {freq}, "
                 "the first value was taken as the next step on it"
             )
-        changed["future_timestamps"] = calendar.format_timestamps(stamps[n:], series.start, freq)
+        changed["future_timestamps"] = calendar.format_timestamps(after, series.start, freq)
     elif series.start and freq is None:
         raise InvalidRequest.of([((*loc, "freq"), "a series with start needs a freq")])
     stamps_after = changed.get("future_timestamps")
