@@ -1,39 +1,38 @@
 """`auto`: the combination of forecasts that is the embedded default.
 
 Combining simple methods that err differently beats choosing one (Bates and Granger 1969;
-Petropoulos and Svetunkov 2020, sixth in M4 with the median of four). Which ones depends on the
+Petropoulos and Svetunkov 2020, sixth in M4 with a median of four). Which ones depends on the
 season:
 
-* up to 23 steps, or none: a trend that adapts (dynamic optimised Theta), a trend on the scale where
-  it is
-  linear (Box-Cox Theta), smoothing of level, trend and season (damped Holt-Winters), and short-term
-  dynamics (autoregression);
+* up to 23 steps, or none: the methods of `components`, weighted by what series of the competitions
+  with such features have taught (`weights`); equally for days and weeks, where there are no such
+  lessons;
 * a day, or a day and a week (24 and 168 hours): the shape of the last cycles is nearly all there is
-  to know,
-  so autoregressions on the differences at each cycle, the longer one counting twice;
+  to know, so autoregressions on the differences at each cycle, the longer one counting twice;
 * a long year (52 weeks): Theta without the season, autoregressions with and without it;
 * intermittent demand: Syntetos-Boylan, Teunter-Syntetos-Babai and simple smoothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .autoregression import autoregression
-from .holt_winters import holt_winters
+from .components import components
+from .features import STEPS, features
 from .intermittent import is_intermittent
 from .methods import on_adjusted, run
 from .naive import seasonal_naive
-from .prediction import Prediction, average, exponentials, logs_are_sensible
-from .seasonality import adjust, is_cycle, remove_season
-from .smoothing import damped
-from .theta import box_cox_theta, dynamic_optimised_theta
+from .prediction import Prediction, average
+from .seasonality import is_cycle, remove_season
+from .theta import dynamic_optimised_theta
+from .weights import equal_shares, learned_shares
 
 LONGEST_FIT = 1_500
 LONG_SEASON = 24  # from here on autoregressions carry the season
-FEWEST = 5  # observations below which one method is all that can be fitted
+FEWEST = 6  # observations below which one method is all that can be fitted
+GROWING = ("dotm", "ar")  # methods that know how fast their errors grow
 
 
 class Combination(NamedTuple):
@@ -44,10 +43,13 @@ class Combination(NamedTuple):
     seasons: list[int]
 
 
-def combine(y: Sequence[float], horizon: int, seasons: Sequence[int]) -> Combination:
+def combine(
+    y: Sequence[float], horizon: int, seasons: Sequence[int], freq_class: str | None
+) -> Combination:
     """The combination for a series whose possible seasons are `seasons`, ascending, at most two."""
     if is_intermittent(y):
-        return _mixed({name: run(name, y, horizon, 1).prediction for name in ("sba", "tsb", "ses")})
+        parts = {name: run(name, y, horizon, 1).prediction for name in ("sba", "tsb", "ses")}
+        return _mixed(parts, dict.fromkeys(parts, 1 / 3), [])
     short, long = seasons[0], seasons[-1]
     y = y[-max(LONGEST_FIT, 5 * long) :]
     if len(y) < FEWEST:
@@ -57,34 +59,43 @@ def combine(y: Sequence[float], horizon: int, seasons: Sequence[int]) -> Combina
         return _day_and_week(y, horizon, short, long)
     if long >= LONG_SEASON and is_cycle(y, long):
         return _long_year(y, horizon, short if short < long else 1, long)
-    return _short_season(y, horizon, short if short < LONG_SEASON else 1)
+    return _short_season(y, horizon, short if short < LONG_SEASON else 1, freq_class)
 
 
-def _short_season(y: Sequence[float], horizon: int, season: int) -> Combination:
-    n = len(y)
-    adjustment = adjust(y, season, horizon)
-    season = season if adjustment.is_seasonal else 1
+def _short_season(
+    y: Sequence[float], horizon: int, season: int, freq_class: str | None
+) -> Combination:
+    kind = _kind(freq_class, season)
+    if kind is None:
+        found = components(y, horizon, season, base_only=True)
+        shares = equal_shares()
+    else:
+        found = components(y, max(horizon, STEPS[kind]), season)
+        shares = learned_shares(features(y, found, kind))
     parts = {
-        "dotm": on_adjusted(dynamic_optimised_theta, adjustment, horizon),
-        "boxcox-theta": on_adjusted(box_cox_theta, adjustment, horizon),
+        name: Prediction(p.mean[:horizon], p.spread[:horizon]) for name, p in found.parts.items()
     }
-    lag = season if n >= 2 * season + 8 else 1
-    if n >= lag + 8:
-        parts["ar"] = autoregression(y, horizon, lag)
-    if season > 1 and n >= 2 * season + 4:
-        parts["holt-winters"] = holt_winters(y, horizon, season)
-    elif n >= 10:
-        parts["damped"] = on_adjusted(damped_on_logs, adjustment, horizon)
-    return _mixed(parts, seasons=[season] if season > 1 else [])
+    return _mixed(parts, shares, [found.season] if found.season > 1 else [])
+
+
+def _kind(freq_class: str | None, season: int) -> str | None:
+    """The class whose lessons apply: by season for months and quarters, else by frequency."""
+    by_season = {4: "Q", 12: "M"}.get(season)
+    if by_season and freq_class in (by_season, None):
+        return by_season
+    if season == 1 and freq_class in ("Y", "Q", "M"):
+        return freq_class
+    return "O" if season == 1 and freq_class is None else None
 
 
 def _day_and_week(y: Sequence[float], horizon: int, day: int, week: int) -> Combination:
-    parts = {f"ar-{day}": autoregression(y, horizon, day, drift_share=0.0)}
+    daily, weekly = f"ar-{day}", f"ar-{week}"
+    parts = {daily: autoregression(y, horizon, day, drift_share=0.0)}
     if len(y) < week + 2 * day:
         parts["seasonal-naive"] = seasonal_naive(y, horizon, day)
-        return _mixed(parts, seasons=[day])
-    parts[f"ar-{week}"] = autoregression(y, horizon, week, drift_share=0.0)
-    return _mixed(parts, {f"ar-{week}": 2.0}, seasons=[day, week])
+        return _mixed(parts, dict.fromkeys(parts, 1 / 2), [day])
+    parts[weekly] = autoregression(y, horizon, week, drift_share=0.0)
+    return _mixed(parts, {daily: 1 / 3, weekly: 2 / 3}, [day, week])
 
 
 def _long_year(y: Sequence[float], horizon: int, short: int, year: int) -> Combination:
@@ -94,29 +105,15 @@ def _long_year(y: Sequence[float], horizon: int, short: int, year: int) -> Combi
         f"ar-{year}": autoregression(y, horizon, year),
         "ar" if short == 1 else f"ar-{short}": autoregression(y, horizon, short),
     }
-    return _mixed(parts, seasons=[short, year] if short > 1 else [year])
+    return _mixed(parts, dict.fromkeys(parts, 1 / 3), [short, year] if short > 1 else [year])
 
 
 def _mixed(
-    parts: dict[str, Prediction],
-    weights: dict[str, float] | None = None,
-    *,
-    seasons: Sequence[int] = (),
+    parts: dict[str, Prediction], shares: dict[str, float], seasons: list[int]
 ) -> Combination:
-    """The weighted mean; a method that `weights` does not name counts 1."""
-    raw = {name: (weights or {}).get(name, 1.0) for name in parts}
-    total = sum(raw.values())
-    shares = {name: weight / total for name, weight in raw.items()}
-    mean = average(list(parts.values()), list(shares.values())).mean
-    # Theta and AR know how fast their errors grow; those of the others are on another scale.
-    growing = [part for name, part in parts.items() if name == "dotm" or name.startswith("ar")]
+    """The weighted mean, with the mean spread of the methods that know how errors grow."""
+    mean = average([parts[name] for name in shares], list(shares.values())).mean
+    growing = [p for name, p in parts.items() if name in GROWING or name.startswith("ar-")]
     spreads = growing or list(parts.values())
     spread = average(spreads, [1.0] * len(spreads)).spread
-    return Combination(Prediction(mean, spread), shares, list(seasons))
-
-
-def damped_on_logs(y: Sequence[float], horizon: int) -> Prediction:
-    """The damped trend of log y where that is sensible, else of y."""
-    if not logs_are_sensible(y):
-        return damped(y, horizon)
-    return exponentials(damped(list(map(math.log, y)), horizon))
+    return Combination(Prediction(mean, spread), shares, seasons)

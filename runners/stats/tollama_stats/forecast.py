@@ -67,7 +67,7 @@ def forecast(
         main = detect_season(y)
     seasons = _candidate_seasons(asked, main, freq_class) if model == "auto" else [main]
     steps = history.trailing + horizon
-    choice = _choose(model, y, steps, seasons)
+    choice = _choose(model, y, steps, seasons, freq_class)
 
     floor_at_zero = options.get("non_negative")
     band = Band(
@@ -94,14 +94,16 @@ def forecast(
     )
 
 
-def _choose(model: str, y: list[float], steps: int, seasons: Sequence[int]) -> Choice:
+def _choose(
+    model: str, y: list[float], steps: int, seasons: Sequence[int], freq_class: str | None
+) -> Choice:
     if max(y) == min(y):
         still = Prediction([y[-1]] * steps, [0.0] * steps)
         what = "one observation" if len(y) == 1 else "a constant target"
         return Choice(still, [], {"naive": 1.0}, [f"{what}: used naive, its value is repeated"])
     warnings: list[str] = []
     if model == "auto":
-        combined = combine(y, steps, seasons)
+        combined = combine(y, steps, seasons, freq_class)
         choice = Choice(combined.prediction, combined.seasons, combined.weights, warnings)
     else:
         done = run(model, y, steps, seasons[0])

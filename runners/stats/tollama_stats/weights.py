@@ -1,0 +1,40 @@
+"""The learned weights: a softmax of linear functions of the series' features.
+
+After FFORMA (Montero-Manso, Athanasopoulos, Hyndman and Talagala 2020), which learns by boosted
+trees what is linear here: with features x_i, standardised and held within 4 standard deviations,
+
+    share_j  ~  exp(prior_j + b_j + sum_i x_i w_ij)
+
+so that the four base methods share equally where nothing speaks for others. The table was fitted
+to the series of M1, M3, M4 and Tourism by benchmarks/train_weights.py, which also shows what it is
+worth on collections that it never saw. Not covered: classes other than Y, Q, M and O.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .components import BASE, SLOTS
+from .weight_table import TABLE
+
+FURTHEST = 4.0
+PRIOR = [0.0 if name in BASE else -1.5 for name in SLOTS]
+
+
+def equal_shares() -> dict[str, float]:
+    """A quarter for each base method."""
+    return {name: 1 / len(BASE) for name in BASE}
+
+
+def learned_shares(numbers: Sequence[float]) -> dict[str, float]:
+    """The share of each slot for the numbers of `features`; they sum to one."""
+    logits = list(PRIOR)
+    for x, (_, centre, width, row) in zip((*numbers, math.e - 1), TABLE, strict=True):
+        z = (math.copysign(math.log1p(abs(x)), x) - centre) / width
+        z = min(max(z, -FURTHEST), FURTHEST)
+        logits = [logit + z * w for logit, w in zip(logits, row, strict=True)]
+    highest = max(logits)
+    powers = [math.exp(logit - highest) for logit in logits]
+    total = sum(powers)
+    return {name: power / total for name, power in zip(SLOTS, powers, strict=True)}
