@@ -189,7 +189,7 @@ def write(weights: Weights, path: Path) -> None:
         strict=True,
     ):
         logits = ", ".join(f"{v:.3f}" for v in row)
-        lines.append(f'    ("{name}", {centre:.4g}, {width:.4g}, ({logits})),')
+        lines += [f'    ("{name}", {centre:.4g}, {width:.4g},', f"     ({logits})),"]
     lines.append(")")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

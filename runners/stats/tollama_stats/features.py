@@ -19,7 +19,6 @@ STEPS = {"Y": 6, "Q": 8, "M": 18, "O": 8}  # the fixed number of steps by class
 NAMES = (
     "length",
     "seasonal",
-    "additive",
     "linearity",
     "line slope",
     "drift slope",
@@ -68,7 +67,6 @@ def features(y: Sequence[float], found: Components, kind: str) -> list[float]:
     return [
         math.log(n),
         float(seasonal),
-        float(found.adjustment.kind == "additive"),
         1 - _variance(residuals) / (_variance(a) + 1e-12),
         line.slope * steps / unit,
         (a[-1] - a[0]) / (n - 1) / unit,
