@@ -147,6 +147,12 @@ COMMANDS = (
         "Serve forecasting tools to an assistant (Model Context Protocol on stdio)",
         ("tollama mcp", "tollama mcp --dir ~/data"),
     ),
+    Command(
+        "doctor",
+        "doctor",
+        "Check this machine and say what to mend",
+        ("tollama doctor", "tollama doctor --offline --quick"),
+    ),
     Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
     Command("version", "settings", "Show versions", ("tollama version",)),
 )
