@@ -1,0 +1,235 @@
+// The data: dropped, pasted or an example; columns shown for correction; what was found in them; the
+// list of series. Tells its listeners when series or the chosen one change.
+import { BASE } from "./api.js";
+import { ROLES, datesOf, guess } from "./columns.js";
+import { parseTable } from "./csv.js";
+import { announce, byId, fill, h, newId, notes, notice } from "./dom.js";
+import { moment, whole } from "./numbers.js";
+import { buildSeries } from "./series.js";
+
+const MAX_BYTES = 40e6;
+const SHOWN = 200;
+const listeners = { series: [], chosen: [] };
+const state = { name: "", table: null, roles: null, series: [], chosen: null };
+
+export const data = state;
+export const onSeries = (listener) => listeners.series.push(listener);
+export const onChosen = (listener) => listeners.chosen.push(listener);
+const tell = (what) => listeners[what].forEach((listener) => listener(state));
+
+/** Set up the places in the page where data come in. */
+export function bindData() {
+  const file = byId("file");
+  byId("choose-file").addEventListener("click", () => file.click());
+  file.addEventListener("change", () => file.files[0] && loadFile(file.files[0]));
+  const zone = byId("drop");
+  const over = (event) => {
+    event.preventDefault();
+    zone.classList.add("over");
+  };
+  for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, over);
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && zone.classList.remove("over"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    const dropped = event.dataTransfer.files[0];
+    if (dropped) loadFile(dropped);
+    else loadText(event.dataTransfer.getData("text/plain"), "pasted");
+  });
+  // Pasting anywhere outside of a field brings the table in.
+  document.addEventListener("paste", (event) => {
+    if (event.target.closest("input, textarea, dialog")) return;
+    const text = event.clipboardData.getData("text/plain");
+    if (text.includes("\n")) loadText(text, "pasted");
+  });
+  byId("use-paste").addEventListener("click", () => loadText(byId("paste").value, "pasted"));
+  byId("use-example").addEventListener("click", example);
+  byId("change-data").addEventListener("click", clear);
+}
+
+async function example() {
+  const answer = await fetch(new URL("web/air_passengers.csv", BASE));
+  loadText(await answer.text(), "air_passengers.csv");
+}
+
+async function loadFile(file) {
+  if (file.size > MAX_BYTES) return fail(`${file.name} is larger than ${MAX_BYTES / 1e6} MB; tollama run reads it on the command line`);
+  const buffer = await file.arrayBuffer();
+  let text;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(buffer);
+  } catch {
+    text = new TextDecoder("windows-1252").decode(buffer);
+  }
+  if (text.includes("\u0000")) return fail(`${file.name} is no text: save the sheet as CSV first`);
+  return loadText(text, file.name);
+}
+
+function fail(message) {
+  fill(byId("load-error"), notice("error", "That did not work", message));
+  byId("load-error").hidden = false;
+}
+
+/** Read a text as a table, propose roles and show them. */
+export function loadText(text, name) {
+  byId("load-error").hidden = true;
+  let table;
+  try {
+    table = parseTable(text);
+  } catch (error) {
+    return fail(error.message);
+  }
+  Object.assign(state, { name, table, roles: guess(table) });
+  byId("data-empty").hidden = true;
+  byId("data-loaded").hidden = false;
+  document.body.classList.add("has-data");
+  apply();
+  byId("data-title").focus({ preventScroll: true });
+  return null;
+}
+
+function clear() {
+  Object.assign(state, { table: null, series: [], chosen: null });
+  byId("data-empty").hidden = false;
+  byId("data-loaded").hidden = true;
+  byId("paste").value = "";
+  byId("file").value = "";
+  document.body.classList.remove("has-data");
+  tell("series");
+  byId("choose-file").focus();
+}
+
+/** Build the series from the roles as they are now and show everything about them. */
+function apply() {
+  const { table, name, roles } = state;
+  const found = buildSeries(table, roles, name.replace(/\.[^.]*$/, ""));
+  state.series = found.series;
+  state.chosen = found.series[0] ?? null;
+  byId("data-title").textContent = name;
+  const line = `${whole(table.rows.length)} rows, ${table.header.length} columns`;
+  byId("data-size").textContent = found.series.length ? `${line}, ${found.series.length === 1 ? "one series" : `${whole(found.series.length)} series`}` : line;
+  showColumns(found.problems.length > 0 || !roles.sure || (roles.dates && !roles.dates.sure));
+  fill(byId("data-problems"), found.problems.length ? notice("error", "These data cannot be used yet", ...found.problems) : null, notes(found.notes));
+  showFacts();
+  showList("");
+  if (found.series.length) announce(`${name}: ${line}, ${found.series.length} series`);
+  tell("series");
+}
+
+function showColumns(open) {
+  const { table, roles } = state;
+  const preview = table.rows.slice(0, 3);
+  const rows = table.header.map((name, i) => {
+    const id = newId("role");
+    const select = h(
+      "select",
+      {
+        id,
+        onchange: () => {
+          roles.roles[i] = select.value;
+          if (select.value === "time") {
+            roles.roles.forEach((role, j) => j !== i && role === "time" && (roles.roles[j] = "ignore"));
+            roles.dates = datesOf(table.rows.map((row) => row[i] ?? ""));
+          }
+          roles.sure = true;
+          apply();
+          byId("columns").open = true;
+          [...byId("columns").querySelectorAll("select")][i]?.focus();
+        },
+      },
+      ROLES.map((role) => h("option", { value: role, selected: roles.roles[i] === role }, role)),
+    );
+    return h("tr", {}, h("th", { scope: "row" }, h("label", { htmlFor: id }, name)), h("td.sample", {}, preview.map((row) => row[i] ?? "").join(", ")), h("td", {}, select));
+  });
+  const order =
+    roles.dates?.kind === "numeric"
+      ? h(
+          "label.inline",
+          {},
+          "Dates are written ",
+          h(
+            "select",
+            {
+              onchange: (event) => {
+                Object.assign(roles.dates, { order: event.target.value, sure: true });
+                apply();
+                byId("columns").open = true;
+              },
+            },
+            [["dmy", "day first"], ["mdy", "month first"]].map(([value, text]) => h("option", { value, selected: roles.dates.order === value }, text)),
+          ),
+        )
+      : null;
+  const unused = roles.roles.filter((role) => role === "ignore").length;
+  fill(
+    byId("columns-body"),
+    roles.dates && !roles.dates.sure ? notice("warning", "Day or month first?", "Nothing in the column tells; please choose below.") : null,
+    h("table.columns", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Column"), h("th", { scope: "col" }, "First values"), h("th", { scope: "col" }, "Used as"))), h("tbody", {}, rows)),
+    order,
+    unused ? h("p.hint", {}, "“covariate” passes a column to models that can use it; values in rows after the last target are taken as known ahead.") : null,
+  );
+  const words = ROLES.slice(0, 4).map((role) => [role, table.header.filter((_, i) => roles.roles[i] === role)]).filter(([, names]) => names.length);
+  byId("columns-summary").textContent = `Columns: ${words.map(([role, names]) => `${role} ${names.length > 3 ? `(${names.length})` : names.join(", ")}`).join(" · ") || "none used"}`;
+  byId("columns").open = open;
+}
+
+function showFacts() {
+  const one = state.chosen;
+  if (!one) return fill(byId("facts"));
+  const span = one.stamps ? `${moment(one.stamps[0], one.form)} to ${moment(one.stamps.at(-1), one.form)}` : "rows in order, no dates";
+  const gaps = [];
+  if (one.gaps) gaps.push(`${whole(one.gaps)} ${one.gaps === 1 ? "step is" : "steps are"} absent`);
+  if (one.missing) gaps.push(`${whole(one.missing)} ${one.missing === 1 ? "value is" : "values are"} empty`);
+  if (one.irregular) gaps.push(`${whole(one.irregular)} off the step`);
+  const ahead = Object.keys(one.future);
+  const fact = (name, value, warn) => h(warn ? "div.fact.warn" : "div.fact", {}, h("dt", {}, name), h("dd", {}, value));
+  return fill(
+    byId("facts"),
+    fact("Frequency", one.freq ? `${one.label} (${one.freq})` : one.label, one.stamps && !one.freq),
+    fact("Gaps", gaps.join(", ") || "none", gaps.length > 0),
+    fact("Values", whole(one.target.length)),
+    fact("Range", span),
+    Object.keys(one.covariates).length ? fact("Covariates", Object.keys(one.covariates).map((name) => (ahead.includes(name) ? `${name} (known ahead)` : name)).join(", ")) : null,
+  );
+}
+
+function showList(wanted) {
+  const box = byId("series-box");
+  box.hidden = state.series.length < 2;
+  if (box.hidden) return;
+  const search = byId("series-search");
+  search.oninput = () => showList(search.value);
+  const text = wanted.trim().toLowerCase();
+  const found = text ? state.series.filter((one) => one.id.toLowerCase().includes(text)) : state.series;
+  byId("series-count").textContent = text ? `${whole(found.length)} of ${whole(state.series.length)}` : whole(state.series.length);
+  fill(
+    byId("series-list"),
+    found.slice(0, SHOWN).map((one) => {
+      const odd = one.gaps + one.missing;
+      return h(
+        "li",
+        {},
+        h(
+          "button.series-row",
+          { type: "button", "aria-current": one === state.chosen ? "true" : null, onclick: () => choose(one) },
+          h("span.series-name", {}, one.id || "(no name)"),
+          h("span.faint", {}, `${whole(one.target.length)} values${odd ? ` · ${odd} missing` : ""}`),
+        ),
+      );
+    }),
+    found.length > SHOWN ? h("li.hint", {}, `and ${whole(found.length - SHOWN)} more: search for them`) : null,
+    found.length ? null : h("li.hint", {}, "No series is called so."),
+  );
+}
+
+/** Make a series the one that charts show. */
+export function choose(one) {
+  state.chosen = one;
+  showFacts();
+  for (const button of byId("series-list").querySelectorAll("button")) {
+    const here = button.firstChild.textContent === (one.id || "(no name)");
+    if (here) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
+  tell("chosen");
+}

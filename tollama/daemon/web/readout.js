@@ -1,0 +1,79 @@
+// What is said about the place under the cursor: a tip beside it, and words for screen readers when
+// the arrow keys move it.
+import { announce, h } from "./dom.js";
+import { moment, number } from "./numbers.js";
+
+/** The values at an x as rows [name, value, interval, colour]. */
+function rowsAt(spec, hidden, x) {
+  const rows = [];
+  const at = spec.history.xs.indexOf(x);
+  if (at >= 0 && spec.history.ys[at] !== undefined) rows.push(["observed", number(spec.history.ys[at]), "", null]);
+  for (const one of spec.forecasts) {
+    const i = one.xs.indexOf(x);
+    // The first point of a joined line is the last observation, not a forecast.
+    if (i < (one.joined ? 1 : 0) || hidden.has(one.name)) continue;
+    const bands = [...one.bands].sort((a, b) => a.level - b.level).map((band) => `${band.level} %: ${number(band.low[i])} to ${number(band.high[i])}`);
+    rows.push([one.name, number(one.mean[i]), bands, one.colour]);
+  }
+  if (spec.expected) {
+    const i = spec.expected.xs.indexOf(x);
+    if (i >= 0) rows.push(["expected", `${number(spec.expected.low[i])} to ${number(spec.expected.high[i])}`, "", null]);
+  }
+  return rows;
+}
+
+export const placeName = (spec, x) => (spec.time ? moment(x * 1000, spec.form) : `step ${x}`);
+
+/** Make a plot say its values; returns {destroy}. */
+export function attachReadout(plot, frame, spec, hidden) {
+  const tip = h("div.tip", { hidden: true });
+  plot.over.append(tip);
+
+  function show() {
+    const i = plot.cursor.idx;
+    const x = i === null || i === undefined || plot.cursor.left < 0 ? undefined : plot.data[0][i];
+    const rows = x === undefined ? [] : rowsAt(spec, hidden, x);
+    tip.hidden = !rows.length;
+    if (!rows.length) return rows;
+    tip.replaceChildren(
+      h("strong", {}, placeName(spec, x)),
+      ...rows.map(([name, value, bands, colour]) => {
+        const swatch = h("span.swatch", {});
+        if (colour) swatch.style.background = colour;
+        return h("div", {}, h("div.tip-row", {}, swatch, h("span", {}, name), h("b", {}, value)), bands ? bands.map((text) => h("div.tip-band", {}, text)) : null);
+      }),
+    );
+    const width = tip.offsetWidth;
+    const left = plot.valToPos(x, "x");
+    const room = plot.over.clientWidth;
+    tip.style.left = `${left + 14 + width < room ? left + 14 : Math.max(0, left - width - 14)}px`;
+    tip.style.top = "8px";
+    return rows;
+  }
+  plot.hooks.setCursor = [...(plot.hooks.setCursor ?? []), show];
+
+  function move(step) {
+    const xs = plot.data[0];
+    const { min, max } = plot.scales.x;
+    let i = plot.cursor.left >= 0 && plot.cursor.idx !== null && plot.cursor.idx !== undefined ? plot.cursor.idx + step : xs.length - 1;
+    i = Math.min(xs.length - 1, Math.max(0, i));
+    if (xs[i] < min || xs[i] > max) return;
+    plot.setCursor({ left: plot.valToPos(xs[i], "x"), top: 10 });
+    const rows = show();
+    const said = rows.map(([name, value, bands]) => `${name} ${value}${bands.length ? `, ${bands.join(", ")}` : ""}`);
+    announce(`${placeName(spec, xs[i])}: ${said.join("; ")}`);
+  }
+  const onKey = (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    move(step);
+  };
+  frame.addEventListener("keydown", onKey);
+  return {
+    destroy() {
+      frame.removeEventListener("keydown", onKey);
+      tip.remove();
+    },
+  };
+}

@@ -116,3 +116,31 @@ export function toRequest(one, horizon) {
   if (Object.keys(past).length) body.past_covariates = past;
   return body;
 }
+
+/** The quantiles that bound an interval of a level in percent. */
+export const bounds = (level) => [Number(((100 - level) / 200).toFixed(6)), Number(((100 + level) / 200).toFixed(6))];
+
+/** The body of a request for one model. */
+export function bodyFor({ horizon: steps, levels: wanted, options, series }, model) {
+  return {
+    model,
+    horizon: steps,
+    quantiles: [...new Set(wanted.flatMap(bounds))].sort((a, b) => a - b),
+    series: series.map((one) => toRequest(one, steps)),
+    options: { ...options, timestamps: true },
+  };
+}
+
+/** An instant of an answer in ms; without a zone it is taken as UTC, as the axis is. */
+export function instant(text) {
+  const iso = text.replace(" ", "T");
+  return Date.parse(iso.length > 10 && !/(Z|[+-]\d\d:?\d\d)$/.test(iso) ? `${iso}Z` : iso);
+}
+
+/** The x values of a series: seconds, or 1, 2, 3 ... without times. */
+export const historyXs = (one) => (one.stamps ? one.stamps.map((ms) => ms / 1000) : one.target.map((_, i) => i + 1));
+
+/** When each step of a forecast is, as text. */
+export function stepNames(one, forecast) {
+  return forecast.timestamps ?? forecast.mean.map((_, k) => `step ${one.target.length + k + 1}`);
+}
