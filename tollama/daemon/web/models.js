@@ -65,7 +65,7 @@ async function showLoaded() {
     );
   fill(
     host,
-    h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Loaded models" }, h("table.values.left", {}, h("thead", {}, h("tr", {}, ["Model", "Memory", "Runs on", "Queue", "Unloaded", ""].map((text) => (text ? h("th", { scope: "col" }, text) : h("td", {})))))), h("tbody", {}, models.map(row)))),
+    h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Loaded models" }, h("table.values.left", {}, h("thead", {}, h("tr", {}, ["Model", "Memory", "Runs on", "Queue", "Unloaded", ""].map((text) => (text ? h("th", { scope: "col" }, text) : h("td", {}))))), h("tbody", {}, models.map(row)))),
   );
   // The table is made anew: the keyboard's place must not be lost.
   if (focused) host.querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
