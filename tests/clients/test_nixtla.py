@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +26,9 @@ pytestmark = [
 ]
 
 COLUMNS = ["TimeGPT", "TimeGPT-lo-80", "TimeGPT-hi-80"]
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def needs(method):
@@ -240,6 +247,70 @@ def test_history_with_contributions_and_partitions(client, five):
     equal(client.feature_contributions["base_value"], found["TimeGPT"])
 
 
+@pytest.fixture(scope="module")
+def tiny(daemon):
+    """A tiny Chronos-2 with made-up weights, which does use features."""
+    folder = ROOT / "runners" / "numpy" / "tests" / "golden" / "chronos2"
+    env = {**os.environ, "TOLLAMA_HOME": str(daemon.home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tollama", "pull", "tiny", "--from-dir", str(folder)]
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    return "tiny"
+
+
+def test_features_reach_a_model_that_uses_them(client, daemon, tiny, air, features):
+    df, future = features
+    future = future.assign(kind=["x", "y", "z"] * 4)
+    more = {"hist_exog_list": ["weather"], "categorical_exog_list": ["kind"], "model": tiny}
+    found = forecast(client, df, X_df=future, feature_contributions=True, **more)
+    shap = client.feature_contributions
+    plain = forecast(client, air, model=tiny)
+    assert not np.allclose(found["TimeGPT"], plain["TimeGPT"])
+
+    def sent(values):  # the client sends 32 bits
+        return [float(str(value)) for value in np.asarray(values, "float32")]
+
+    series = {
+        "target": air["y"].tolist(),
+        "freq": "MS",
+        "future_covariates": {
+            "x0": sent(df["promo"]) + sent(future["promo"]),
+            "x1": [*df["kind"], *future["kind"]],
+        },
+        "past_covariates": {"x2": sent(df["weather"])},
+    }
+    body = {"model": tiny, "horizon": 12, "series": [series]}
+    native = daemon.call("POST", "/v1/forecast", body)["forecasts"][0]
+    equal(found["TimeGPT"], native["mean"])
+    equal(shap["base_value"], plain["TimeGPT"])
+    total = shap[["promo", "kind", "weather", "base_value"]].sum(axis=1)
+    np.testing.assert_allclose(total, found["TimeGPT"], rtol=1e-4)
+    assert (shap[["promo", "kind", "weather"]].abs().max() > 0).all()
+
+    history = forecast(
+        client, df, X_df=future, feature_contributions=True, add_history=True, **more
+    )
+    total = client.feature_contributions[["promo", "kind", "weather", "base_value"]].sum(axis=1)
+    np.testing.assert_allclose(total, history["TimeGPT"], rtol=1e-4)
+
+
+def test_several_series_as_one_target(client, daemon, tiny, air):
+    values = air["y"].tolist()
+    both = pd.concat([air, air.assign(unique_id="b", y=values[::-1])])
+    found = forecast(client, both, model=tiny, multivariate=True, level=[80])
+    body = {
+        "model": tiny,
+        "horizon": 12,
+        "quantiles": [0.1, 0.9],
+        "series": [{"target": [values, values[::-1]], "freq": "MS"}],
+    }
+    native = daemon.call("POST", "/v1/forecast", body)["forecasts"][0]
+    equal(found["TimeGPT"], np.ravel(native["mean"]))
+    equal(found["TimeGPT-lo-80"], np.ravel(native["quantiles"]["0.1"]))
+    with pytest.raises(ApiError) as error:
+        forecast(client, both, multivariate=True)
+    assert error.value.status_code == 422 and "one target" in error.value.body["error"]
+
+
 def test_fine_tuning_steps_are_answered_without_fine_tuning(client, air):
     found = forecast(client, air, finetune_steps=5, finetune_loss="mae")
     equal(found["TimeGPT"], forecast(client, air)["TimeGPT"])
@@ -435,7 +506,7 @@ def test_fine_tuning_is_refused_honestly(client, air):
 def test_errors_have_a_detail_and_are_not_repeated(client, daemon, air):
     before = time.monotonic()
     with pytest.raises(ApiError) as error:
-        forecast(client, air, model="timegpt-1")
+        forecast(client, air, model="timegpt-2.1")
     assert error.value.status_code == 404 and "tollama cp" in error.value.body["detail"]
     with pytest.raises(ApiError) as error:
         forecast(client, air, level=[100])
