@@ -14,9 +14,11 @@ building one run from the sources in the same file.
 from __future__ import annotations
 
 import argparse
+import ast
 import base64
 import fnmatch
 import hashlib
+import io
 import json
 import os
 import re
@@ -27,6 +29,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -150,10 +153,45 @@ def stage() -> dict[str, bytes]:
             for leaf in leaves:
                 path = Path(folder, leaf)
                 if path.suffix in KEPT_SUFFIXES and leaf != "_build.json":
-                    files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
+                    data = path.read_bytes()
+                    files[path.relative_to(ROOT).as_posix()] = (
+                        lean(data.decode()).encode() if path.suffix == ".py" else data
+                    )
     if "tollama/__init__.py" not in files:
         raise BuildError(f"{ROOT / 'tollama'} holds no package")
     return pack_locks(files)
+
+
+def lean(source: str) -> str:
+    """A module without comments and without the docstrings of modules and functions.
+
+    They are for the reader of the repository and a third of the size. Line numbers stay, so that
+    tracebacks fit the source; docstrings of classes stay, since /openapi.json shows them.
+    """
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        first = node.body[0] if node.body else None
+        if not isinstance(first, ast.Expr) or ast.get_docstring(node, clean=False) is None:
+            continue
+        text = first.value
+        begin, end = text.lineno - 1, text.end_lineno - 1
+        head = lines[begin].encode()[: text.col_offset].decode()
+        tail = lines[end].encode()[text.end_col_offset :].decode()
+        for number in range(begin, end + 1):
+            lines[number] = "\n"
+        # An empty docstring, because nothing else may stand before `from __future__`.
+        lines[begin] = head + '""' + (tail if begin == end else "\n")
+        if begin != end:
+            lines[end] = tail.lstrip() or "\n"
+    stripped = "".join(lines)
+    lines = stripped.splitlines(keepends=True)
+    for token in tokenize.generate_tokens(io.StringIO(stripped).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start[0] - 1, token.start[1]
+            lines[row] = lines[row][:column].rstrip() + "\n"
+    return "".join(lines)
 
 
 def pack_locks(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -298,7 +336,7 @@ def fetch_npm(name: str, version: str, integrity: str) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise BuildError(
-            f"{name}@{version}: npm is not here (install Node.js, or put its tarball into {TARBALLS})"
+            f"{name}@{version}: npm is not here (install it, or put its tarball into {TARBALLS})"
         )
     TARBALLS.mkdir(parents=True, exist_ok=True)
     command = [npm, "pack", "--silent", "--pack-destination", str(TARBALLS), f"{name}@{version}"]
