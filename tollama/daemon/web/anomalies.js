@@ -2,7 +2,7 @@
 import { call } from "./api.js";
 import { data } from "./datapanel.js";
 import { announce, byId, fill, h, notes, notice } from "./dom.js";
-import { moment, number } from "./numbers.js";
+import { alike, moment } from "./numbers.js";
 import { toRequest } from "./series.js";
 
 const LEVELS = [90, 95, 99, 99.9];
@@ -76,8 +76,9 @@ export function anomalyList(one) {
   const checked = `${result.points.length} values were checked, each against the ${result.level} % interval forecast from those before it (the grey area).`;
   const box = h("section.anomalies", { "aria-label": "Anomalies" }, h("h3", {}, odd.length ? `${odd.length} anomal${odd.length === 1 ? "y" : "ies"}` : "No anomalies"), h("p.hint", {}, checked));
   if (odd.length) {
+    const write = alike(odd.flatMap((point) => [point.value, point.lower, point.upper]));
     const row = (point) =>
-      h("tr", {}, h("th", { scope: "row" }, one.stamps ? moment(one.stamps[point.index], one.form) : `step ${point.index + 1}`), h("td.strong", {}, number(point.value)), h("td", {}, `${number(point.lower)} to ${number(point.upper)}`), h("td", {}, point.score === null ? "–" : point.score.toFixed(1)));
+      h("tr", {}, h("th", { scope: "row" }, one.stamps ? moment(one.stamps[point.index], one.form) : `step ${point.index + 1}`), h("td.strong", {}, write(point.value)), h("td", {}, `${write(point.lower)} to ${write(point.upper)}`), h("td", {}, point.score === null ? "–" : point.score.toFixed(1)));
     box.append(
       h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "List of anomalies" }, h("table.values", {}, h("thead", {}, h("tr", {}, ["When", "Value", "Expected", "Score"].map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, odd.slice(0, 100).map(row)))),
     );

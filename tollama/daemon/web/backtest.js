@@ -33,7 +33,7 @@ export function bindBacktest() {
       "div.form-row",
       {},
       picker.node,
-      field("Horizon (steps)", fields.horizon),
+      field("Horizon", fields.horizon),
       field("Windows", fields.windows),
       field("Stride", fields.stride),
       h("div.field.scope", {}, h("label", { htmlFor: "backtest-scope" }, "Series"), scope),

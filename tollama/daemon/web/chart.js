@@ -49,7 +49,7 @@ export function drawChart(host, spec) {
       bands,
       legend: { show: false },
       padding: [12, 14, 0, 4],
-      cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { size: 7 } },
+      cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { size: 7 }, hover: { skip: [] } },
       scales: { x: { time: spec.time }, y: { range: (u, low, high) => padded(low, high) } },
       axes: [xAxis(spec), yAxis()],
       hooks: { drawAxes: [(u) => cutLines(u, spec.cutoffs ?? [])] },
@@ -174,7 +174,7 @@ function xAxis(spec) {
     ticks: { stroke: colour("grid"), width: 1, size: 6 },
     font: "12px system-ui, sans-serif",
     space: 62,
-    size: spec.time ? 48 : 34,
+    size: (u, values) => (values?.some((text) => String(text).includes("\n")) ? 48 : 32),
     values: spec.time ? (u, splits, axis, space, step) => axisTimes(splits, step) : (u, splits) => splits.map((x) => (Number.isInteger(x) ? number(x) : "")),
   };
 }

@@ -84,6 +84,7 @@ export function loadText(text, name) {
   byId("data-loaded").hidden = false;
   document.body.classList.add("has-data");
   apply();
+  byId("file").value = ""; // so that the same file can be read again
   byId("data-title").focus({ preventScroll: true });
   return null;
 }
@@ -169,7 +170,7 @@ function showColumns(open) {
     unused ? h("p.hint", {}, "“covariate” passes a column to models that can use it; values in rows after the last target are taken as known ahead.") : null,
   );
   const words = ROLES.slice(0, 4).map((role) => [role, table.header.filter((_, i) => roles.roles[i] === role)]).filter(([, names]) => names.length);
-  byId("columns-summary").textContent = `Columns: ${words.map(([role, names]) => `${role} ${names.length > 3 ? `(${names.length})` : names.join(", ")}`).join(" · ") || "none used"}`;
+  byId("columns-summary").textContent = `${words.map(([role, names]) => `${role}: ${names.length > 3 ? `${names.length} of them` : names.join(", ")}`).join(" · ") || "no column is used"}`;
   byId("columns").open = open;
 }
 

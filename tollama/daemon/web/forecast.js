@@ -40,7 +40,7 @@ export function bindForecast() {
       "div.form-row",
       {},
       picker.node,
-      field("Horizon (steps)", horizon),
+      field("Horizon", horizon),
       h("fieldset.field", {}, h("legend", {}, "Intervals"), h("div.toggles", {}, levels.map((box) => h("label.toggle", {}, box, h("span", {}, `${box.value} %`))))),
       h("div.field.scope", {}, h("label", { htmlFor: (scope.id = "scope") }, "Series"), scope),
       h("button.primary.go", { type: "submit", id: "run-forecast" }, "Forecast"),

@@ -59,7 +59,7 @@ async function showLoaded() {
       h("th", { scope: "row" }, model.name),
       h("td", {}, bytes(model.size)),
       h("td", {}, [model.device, model.dtype].filter(Boolean).join(", ") || "–"),
-      h("td", {}, `${model.running ?? 0} running, ${model.queue_depth ?? 0} waiting`),
+      h("td", {}, queue(model)),
       h("td", {}, until(model.expires_at)),
       h("td", {}, h("button.small", { type: "button", "data-model": model.name, "aria-label": `Unload ${model.name}`, onclick: () => unload(model.name) }, "Unload")),
     );
@@ -70,6 +70,11 @@ async function showLoaded() {
   // The table is made anew: the keyboard's place must not be lost.
   if (focused) host.querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
   return null;
+}
+
+function queue({ running = 0, queue_depth: waiting = 0 }) {
+  if (!running && !waiting) return "idle";
+  return `${running} running${waiting ? `, ${waiting} waiting` : ""}`;
 }
 
 async function unload(name) {

@@ -11,6 +11,17 @@ export function number(value) {
   return size >= 1e4 ? grouped.format(value) : plain.format(value);
 }
 
+/** A function that writes numbers of one column or table alike: as many decimals as all need. */
+export function alike(values) {
+  const sizes = values.filter((value) => Number.isFinite(value)).map(Math.abs);
+  const top = sizes.length ? Math.max(...sizes) : 0;
+  if (top >= 1e12 || (top > 0 && top < 1e-4)) return number;
+  if (sizes.every(Number.isInteger)) return number;
+  const decimals = Math.max(0, Math.min(6, 4 - Math.floor(Math.log10(top || 1))));
+  const format = new Intl.NumberFormat("en", { minimumFractionDigits: Math.min(decimals, 4), maximumFractionDigits: Math.min(decimals, 4) });
+  return (value) => (Number.isFinite(value) ? format.format(value) : "–");
+}
+
 export const whole = (value) => grouped.format(value);
 
 /** A share as percent. */

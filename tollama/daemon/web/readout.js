@@ -26,8 +26,10 @@ export const placeName = (spec, x) => (spec.time ? moment(x * 1000, spec.form) :
 
 /** Make a plot say its values; returns {destroy}. */
 export function attachReadout(plot, frame, spec, hidden) {
-  const tip = h("div.tip", { hidden: true });
-  plot.over.append(tip);
+  // On a narrow screen a tip would hide the chart that it explains: there it stands below.
+  const below = frame.clientWidth < 480;
+  const tip = h(below ? "div.tip.below" : "div.tip", { hidden: true });
+  (below ? frame : plot.over).append(tip);
 
   function show() {
     const i = plot.cursor.idx;
@@ -43,6 +45,7 @@ export function attachReadout(plot, frame, spec, hidden) {
         return h("div", {}, h("div.tip-row", {}, swatch, h("span", {}, name), h("b", {}, value)), bands ? bands.map((text) => h("div.tip-band", {}, text)) : null);
       }),
     );
+    if (below) return rows;
     const width = tip.offsetWidth;
     const left = plot.valToPos(x, "x");
     const room = plot.over.clientWidth;

@@ -5,7 +5,7 @@ import { drawChart, legend } from "./chart.js";
 import { data, onChosen } from "./datapanel.js";
 import { byId, fill, h, notes } from "./dom.js";
 import { downloadCsv, downloadJson, downloadPng } from "./downloads.js";
-import { number, whole } from "./numbers.js";
+import { alike, moment, whole } from "./numbers.js";
 import { bounds, historyXs, instant, stepNames } from "./series.js";
 import { asCurl, asPython } from "./snippets.js";
 import { modelColour } from "./theme.js";
@@ -63,7 +63,7 @@ export function showResults(fresh) {
     marks: marks.marks,
     expected: marks.expected,
   };
-  spec.view = recent(spec);
+  spec.view = recent(spec, host.clientWidth || 800);
   const area = h("div.chart-area", {});
   const legendPlace = h("div", {});
   const redo = runs.length || !results ? null : h("p.hint", {}, "This series has not been forecast yet: press Forecast.");
@@ -82,10 +82,11 @@ export function showResults(fresh) {
 }
 
 /** A long history would make the forecast a sliver: begin with what is near it. */
-function recent({ history: { xs }, forecasts }) {
+function recent({ history: { xs }, forecasts }, width) {
   const steps = Math.max(0, ...forecasts.map((line) => line.xs.length));
-  if (!steps || xs.length < Math.max(12 * steps, 220)) return null;
-  return [xs[xs.length - Math.max(7 * steps, 120)], Math.max(...forecasts.map((line) => line.xs.at(-1)))];
+  if (!steps || xs.length + steps < Math.max(4 * steps, width / 4)) return null;
+  const shown = Math.round(Math.max(4 * steps, width / 7));
+  return shown < xs.length ? [xs[xs.length - shown], Math.max(...forecasts.map((line) => line.xs.at(-1)))] : null;
 }
 
 function tools(one, runs) {
@@ -105,6 +106,7 @@ function tools(one, runs) {
 function table(one, runs, levels) {
   const first = runs[0].forecasts.get(one.id);
   const names = stepNames(one, first);
+  const shown = one.stamps && first.timestamps ? names.map((name) => moment(instant(name), one.form)) : names;
   const columns = runs.flatMap((run) => {
     const forecast = run.forecasts.get(one.id);
     return [
@@ -112,6 +114,7 @@ function table(one, runs, levels) {
       ...levels.flatMap((level) => bounds(level).map((quantile, i) => ({ label: `${i ? "to" : "from"} (${level} %)`, values: forecast.quantiles?.[String(quantile)] }))),
     ].filter((column) => column.values);
   });
+  const write = alike(columns.flatMap((column) => column.values.slice(0, 1000)));
   return h(
     "details.table-box",
     { open: true },
@@ -123,7 +126,7 @@ function table(one, runs, levels) {
         "table.values",
         {},
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, one.stamps ? "Time" : "Step"), columns.map((column) => h("th", { scope: "col" }, column.label)))),
-        h("tbody", {}, names.slice(0, 1000).map((name, k) => h("tr", {}, h("th", { scope: "row" }, name.replace("T", " ")), columns.map((column) => h(column.strong ? "td.strong" : "td", {}, number(column.values[k])))))),
+        h("tbody", {}, shown.slice(0, 1000).map((name, k) => h("tr", {}, h("th", { scope: "row" }, name), columns.map((column) => h(column.strong ? "td.strong" : "td", {}, write(column.values[k])))))),
       ),
     ),
   );

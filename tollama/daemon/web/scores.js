@@ -3,7 +3,7 @@ import { drawChart, legend } from "./chart.js";
 import { choose, data } from "./datapanel.js";
 import { byId, fill, h, notes } from "./dom.js";
 import { downloadRows } from "./downloads.js";
-import { number, percent, whole } from "./numbers.js";
+import { alike, percent, whole } from "./numbers.js";
 import { forecastLine } from "./results.js";
 import { historyXs } from "./series.js";
 import { modelColour } from "./theme.js";
@@ -32,7 +32,7 @@ export function clearScores() {
 
 const title = (name) => WORDS[name]?.[0] ?? name.replace(/^(msis|coverage)_(0\.\d+)$/, (_, kind, level) => `${kind === "msis" ? "MSIS" : "Coverage"} ${Math.round(level * 100)} %`);
 const shownMetrics = (answer) => Object.keys(answer.leaderboard[0].metrics);
-const shownValue = (name, value) => (value === null || value === undefined ? "–" : name === "smape" || name === "mape" || name.startsWith("coverage") ? percent(value) : number(value));
+const shownValue = (name, value, write) => (value === null || value === undefined ? "–" : name === "smape" || name === "mape" || name.startsWith("coverage") ? percent(value) : write(value));
 
 /** Draw all of it; `fresh` is {answer, series, models}. */
 export function showScores(fresh) {
@@ -68,6 +68,7 @@ function leaderboard(answer) {
   const metrics = shownMetrics(answer);
   const best = Object.fromEntries(metrics.map((name) => [name, Math.min(...answer.leaderboard.map((row) => rank(name, row.metrics[name])))]));
   const key = answer.ranked_by;
+  const writers = Object.fromEntries(metrics.map((name) => [name, alike(answer.leaderboard.map((row) => row.metrics[name]))]));
   return h(
     "div.scroll",
     { tabIndex: 0, role: "region", "aria-label": "Leaderboard" },
@@ -86,7 +87,7 @@ function leaderboard(answer) {
             h("th", { scope: "row" }, row.model),
             h("td", {}, row.skill[key] === undefined ? "–" : percent(row.skill[key])),
             h("td", {}, whole(row.wins)),
-            metrics.map((name) => h(rank(name, row.metrics[name]) === best[name] ? "td.strong" : "td", {}, shownValue(name, row.metrics[name]))),
+            metrics.map((name) => h(rank(name, row.metrics[name]) === best[name] ? "td.strong" : "td", {}, shownValue(name, row.metrics[name], writers[name]))),
           ),
         ),
       ),
@@ -154,13 +155,14 @@ function wins(answer) {
   const search = h("input", { type: "search", placeholder: "Search series", "aria-label": "Search series", oninput: () => show() });
   const only = h("select", { "aria-label": "Won by", onchange: () => show() }, h("option", { value: "" }, "any model wins"), found.models.map((model, i) => h("option", { value: String(i) }, `${model} wins (${rows.filter((row) => row.best === i).length})`)));
   const body = h("tbody", {});
+  const write = alike(rows.flatMap(({ row }) => row));
   function show() {
     const text = search.value.trim().toLowerCase();
     const chosen = rows.filter((row) => row.one.id.toLowerCase().includes(text) && (only.value === "" || row.best === Number(only.value)));
     fill(
       body,
       chosen.slice(0, SHOWN).map(({ one, row, best }) =>
-        h("tr", {}, h("th", { scope: "row" }, h("button.link", { type: "button", onclick: () => choose(one) }, one.id)), h("td", {}, best < 0 ? "–" : found.models[best]), row.map((value, i) => h(i === best ? "td.strong" : "td", {}, number(value)))),
+        h("tr", {}, h("th", { scope: "row" }, h("button.link", { type: "button", onclick: () => choose(one) }, one.id)), h("td", {}, best < 0 ? "–" : found.models[best]), row.map((value, i) => h(i === best ? "td.strong" : "td", {}, write(value)))),
       ),
       chosen.length > SHOWN ? h("tr", {}, h("td", { colSpan: 2 + found.models.length }, `and ${whole(chosen.length - SHOWN)} more: search for them`)) : null,
     );
