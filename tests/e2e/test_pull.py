@@ -595,6 +595,15 @@ def _settled(home):
     return received(home) == before and before
 
 
+def test_a_daemon_that_stops_ends_its_pulls_and_keeps_what_they_have(start, big):
+    daemon = start(HF_ENDPOINT=big.url)
+    one = Background(daemon, {"model": "chronos2"})
+    wait_for(lambda: received(daemon.home) > 5_000_000)
+    assert daemon.stop() == 0
+    assert one.end()[-1]["code"] == "cancelled"
+    assert received(daemon.home) > 5_000_000
+
+
 def test_random_cuts_and_kills_end_byte_identical(start, hub, tmp_path):
     hub.add("amazon/chronos-2", BIG)
     draw = random.Random(11)
@@ -792,11 +801,15 @@ def test_a_pulled_model_runs_without_any_network(tollama, hub, tmp_path):
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-I", "-S", str(root / "dist" / "tollama.pyz"), "run", "chronos2",
                str(root / "examples" / "air_passengers.csv"), "--horizon", "3"]  # fmt: skip
+    trace = tmp_path / "trace"
     if shutil.which("strace"):
-        trace = tmp_path / "trace"
         command = ["strace", "-f", "-e", "trace=connect", "-o", str(trace), *command]
     done = subprocess.run(
         ["unshare", "-rn", *command], env=environ, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["forecasts"][0]["mean"]) == 3
+    if trace.exists():  # the command looks for a daemon on loopback; nobody looks for anything else
+        calls = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
+        assert all("127.0.0.1" in line and "htons(11435)" in line for line in calls), calls
+        assert calls

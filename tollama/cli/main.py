@@ -59,7 +59,12 @@ COMMANDS = (
         "Find values that do not fit their forecast",
         ("tollama anomalies load.csv --level 99", "tollama anomalies load.csv --detection-size 48"),
     ),
-    Command("list", "models", "List models", ("tollama list", "tollama list --format json")),
+    Command(
+        "list",
+        "models",
+        "List models",
+        ("tollama list", "tollama list --format json", "tollama list --format lock > models.lock"),
+    ),
     Command(
         "show", "models", "Show a model", ("tollama show auto", "tollama show auto --modelfile")
     ),
@@ -72,6 +77,8 @@ COMMANDS = (
             "tollama pull hf.co/ORG/REPO@REVISION --hf-home /mnt/cache",
             "tollama pull chronos2 --https-proxy http://proxy:3128",
             "tollama pull mymodel --from-dir ./checkpoint",
+            "tollama pull chronos2 --from http://HOST:11435",
+            "tollama pull -r models.lock",
         ),
     ),
     Command("ps", "models", "List loaded models", ("tollama ps",)),

@@ -154,6 +154,7 @@ def _serve(service: Service, server: Server, log: Log, out: TextIO) -> int:
 
     def drain() -> None:
         log.message("stopping: running requests end first", "info")
+        service.pulls.close(2.0)  # they go on at the next start; nobody waits for hours here
         server.drain(DRAIN_S)
 
     for number in (signal.SIGTERM, signal.SIGINT):
