@@ -212,14 +212,15 @@ def main() -> None:
     checkpoints = maker()
     for name, make_cases in (("chronos2", chronos2_cases), ("bolt", bolt_cases)):
         folder = GOLDEN / name
-        if not folder.exists():
+        new = not folder.exists()
+        if new:
             checkpoints.make(f"{name}-hot", GOLDEN).replace(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
         config = json.loads((folder / "config.json").read_text())
         if name == "chronos2":
             config["chronos_config"]["max_output_patches"] = 4  # a short unrolling
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        if name == "bolt":
+        if name == "bolt" and new:
             weights = str(folder / "model.safetensors")
             # Positions matter more than the maker lets them.
             tensors = {

@@ -178,7 +178,7 @@ _BASE = {"width": 768, "head": 64, "hidden": 3072, "layers": 12, "heads": 12}
 MAKERS = {
     "chronos2-tiny": lambda: chronos2(**_TINY, spread=0.2),
     "chronos2-hot": lambda: heat(
-        chronos2(**_TINY, spread=0.4), queries=2.0, others=2.0, output=0.3
+        chronos2(**_TINY, spread=0.4), queries=1.4, others=2.0, output=0.3
     ),
     "chronos2-full": lambda: chronos2(**_BASE, spread=0.05),
     "bolt-tiny": lambda: bolt(**_TINY),
