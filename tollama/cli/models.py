@@ -132,7 +132,7 @@ def show_text(answer: dict[str, Any]) -> str:
     facts = {
         "model": answer["name"],
         "description": answer["description"],
-        "family": ", ".join(answer["details"]["families"]),
+        "family": _family(answer),
         "licence": answer["license"],
         "parameters": answer["details"]["parameter_size"] or "-",
         "context length": info["context_length"] or "any",
@@ -155,6 +155,15 @@ def show_text(answer: dict[str, Any]) -> str:
         lines += ["", "  preset"]
         lines += [f"    {line}" for line in answer["parameters"].splitlines()]
     return "\n".join(lines) + "\n"
+
+
+def _family(answer: dict[str, Any]) -> str:
+    """The family that would run it, and which others could."""
+    able, now = answer["details"]["families"], answer.get("runs_on")
+    if now is None:
+        return f"{', '.join(able)} (not installed: tollama runtime install {able[0]})"
+    others = ", ".join(family for family in able if family != now)
+    return f"{now} (or {others})" if others else str(now)
 
 
 def _source(answer: dict[str, Any]) -> str:

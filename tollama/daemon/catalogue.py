@@ -86,9 +86,14 @@ def _tag_built_in(offer: families.Offer) -> dict[str, Any]:
     }
 
 
-def show(model: Model, known: Mapping[str, families.Family]) -> dict[str, Any]:
-    """The answer of POST /api/show."""
-    manifest, offer = model.manifest, model.offer
+def show(
+    model: Model, known: Mapping[str, families.Family], *, runs_on: str | None = None
+) -> dict[str, Any]:
+    """The answer of POST /api/show; `runs_on` is the family that would answer now, if one can."""
+    manifest = model.manifest
+    offer = next(
+        (one for one in families.offers(known, model.base) if one.family == runs_on), model.offer
+    )
     preset = model.defaults or {}
     license_ = dict(manifest.get("license") or (offer.license if offer else {}))
     capabilities = dict(offer.capabilities) if offer else _capabilities_by_family(model, known)
@@ -98,6 +103,7 @@ def show(model: Model, known: Mapping[str, families.Family]) -> dict[str, Any]:
         "name": model.name,
         "model": model.name,
         "family": manifest["family"],
+        "runs_on": runs_on,
         "source": source,
         "resolved": manifest.get("resolved") or {"commit_sha": None, "snapshot_path": None},
         "digest": model.digest,

@@ -23,6 +23,7 @@ from tollama.core.errors import (
     ModelNotFound,
     NotFound,
     RunnerError,
+    RuntimeMissing,
     Unavailable,
 )
 from tollama.daemon import catalogue, hub_pull, launches
@@ -116,7 +117,11 @@ class Service:
 
     def show(self, name: str) -> dict[str, Any]:
         """POST /api/show."""
-        return catalogue.show(self.model(name), self.families)
+        model = self.model(name)
+        runs_on = None
+        with contextlib.suppress(RuntimeMissing, InvalidRequest):
+            runs_on = self.launch(model).family
+        return catalogue.show(model, self.families, runs_on=runs_on)
 
     def registry(self) -> dict[str, Any]:
         """GET /v1/models."""

@@ -214,7 +214,11 @@ class TorchRunner(Runner):
 
     def _usage(self, session: Session) -> dict[str, Any]:
         placement = session.placement
-        return {"device": placement.device_name, "dtype": placement.dtype_name}
+        return {
+            "family": self.name,
+            "device": placement.device_name,
+            "dtype": placement.dtype_name,
+        }
 
 
 def _batches(session: Session, jobs: list[_Job]) -> Iterator[tuple[list[tuple[_Job, Item]], bool]]:
