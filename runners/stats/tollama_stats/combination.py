@@ -15,16 +15,18 @@ season:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import pstdev
 from typing import NamedTuple
 
 from .autoregression import autoregression
-from .components import components
+from .components import BASE, SLOTS, components
 from .features import STEPS, features
 from .intermittent import is_intermittent
 from .methods import on_adjusted, run
 from .naive import seasonal_naive
-from .prediction import Prediction, average
+from .prediction import Prediction, average, seasonal_change
 from .seasonality import is_cycle, remove_season
 from .theta import dynamic_optimised_theta
 from .weights import equal_shares, learned_shares
@@ -33,6 +35,7 @@ LONGEST_FIT = 1_500
 LONG_SEASON = 24  # from here on autoregressions carry the season
 FEWEST = 6  # observations below which one method is all that can be fitted
 GROWING = ("dotm", "ar")  # methods that know how fast their errors grow
+OWN_SHARE = 0.7  # of the spread; the rest is the seasonal change
 
 
 class Combination(NamedTuple):
@@ -47,10 +50,10 @@ def combine(
     y: Sequence[float], horizon: int, seasons: Sequence[int], freq_class: str | None
 ) -> Combination:
     """The combination for a series whose possible seasons are `seasons`, ascending, at most two."""
-    if is_intermittent(y):
-        parts = {name: run(name, y, horizon, 1).prediction for name in ("sba", "tsb", "ses")}
-        return _mixed(parts, dict.fromkeys(parts, 1 / 3), [])
     short, long = seasons[0], seasons[-1]
+    if is_intermittent(y) and not (is_cycle(y, short) or is_cycle(y, long)):
+        parts = {name: run(name, y, horizon, 1).prediction for name in ("sba", "tsb", "ses")}
+        return _mixed(y, parts, dict.fromkeys(parts, 1 / 3), [])
     y = y[-max(LONGEST_FIT, 5 * long) :]
     if len(y) < FEWEST:
         only = run("dotm", y, horizon, 1)
@@ -75,7 +78,7 @@ def _short_season(
     parts = {
         name: Prediction(p.mean[:horizon], p.spread[:horizon]) for name, p in found.parts.items()
     }
-    return _mixed(parts, shares, [found.season] if found.season > 1 else [])
+    return _mixed(y, parts, shares, [found.season] if found.season > 1 else [])
 
 
 def _kind(freq_class: str | None, season: int) -> str | None:
@@ -93,9 +96,9 @@ def _day_and_week(y: Sequence[float], horizon: int, day: int, week: int) -> Comb
     parts = {daily: autoregression(y, horizon, day, drift_share=0.0)}
     if len(y) < week + 2 * day:
         parts["seasonal-naive"] = seasonal_naive(y, horizon, day)
-        return _mixed(parts, dict.fromkeys(parts, 1 / 2), [day])
+        return _mixed(y, parts, dict.fromkeys(parts, 1 / 2), [day])
     parts[weekly] = autoregression(y, horizon, week, drift_share=0.0)
-    return _mixed(parts, {daily: 1 / 3, weekly: 2 / 3}, [day, week])
+    return _mixed(y, parts, {daily: 1 / 3, weekly: 2 / 3}, [day, week])
 
 
 def _long_year(y: Sequence[float], horizon: int, short: int, year: int) -> Combination:
@@ -105,15 +108,27 @@ def _long_year(y: Sequence[float], horizon: int, short: int, year: int) -> Combi
         f"ar-{year}": autoregression(y, horizon, year),
         "ar" if short == 1 else f"ar-{short}": autoregression(y, horizon, short),
     }
-    return _mixed(parts, dict.fromkeys(parts, 1 / 3), [short, year] if short > 1 else [year])
+    return _mixed(y, parts, dict.fromkeys(parts, 1 / 3), [short, year] if short > 1 else [year])
 
 
 def _mixed(
-    parts: dict[str, Prediction], shares: dict[str, float], seasons: list[int]
+    y: Sequence[float], parts: dict[str, Prediction], shares: dict[str, float], seasons: list[int]
 ) -> Combination:
-    """The weighted mean, with the mean spread of the methods that know how errors grow."""
+    """The weighted mean of the parts, with one spread made of three signs of uncertainty.
+
+    The mean spread of the methods that know how their errors grow; how far the main parts differ;
+    and, so that a close fit does not look like certainty, the mean seasonal change.
+    """
     mean = average([parts[name] for name in shares], list(shares.values())).mean
+    main = [part for name, part in parts.items() if name in BASE or name not in SLOTS]
     growing = [p for name, p in parts.items() if name in GROWING or name.startswith("ar-")]
-    spreads = growing or list(parts.values())
-    spread = average(spreads, [1.0] * len(spreads)).spread
+    spreads = growing or main
+    grown = average(spreads, [1.0] * len(spreads)).spread
+    # A whole year's change of a weekly series is mostly trend.
+    season = seasons[0] if seasons and seasons[0] < 2 * LONG_SEASON else 1
+    change = (1 - OWN_SHARE) * seasonal_change(y, season)
+    spread = [
+        OWN_SHARE * math.hypot(own, pstdev(values)) + change
+        for own, values in zip(grown, zip(*(part.mean for part in main), strict=True), strict=True)
+    ]
     return Combination(Prediction(mean, spread), shares, seasons)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from .combination import LONG_SEASON, combine
 from .history import History, Target, clean
-from .intervals import Band
+from .intermittent import METHODS as DEMAND_METHODS
+from .intervals import Band, DemandBand
 from .methods import METHODS, run
 from .prediction import Prediction
 from .seasonality import SHORTEST_SHARE, detect_season
@@ -69,15 +70,19 @@ def forecast(
     steps = history.trailing + horizon
     choice = _choose(model, y, steps, seasons, freq_class)
 
-    floor_at_zero = options.get("non_negative")
-    band = Band(
-        choice.prediction,
-        y,
-        model=model,
-        freq_class=freq_class or "O",
-        season=main,
-        non_negative=min(y) >= 0 if floor_at_zero is None else bool(floor_at_zero),
-    )
+    band: Band | DemandBand
+    if choice.components.keys() & set(DEMAND_METHODS):
+        band = DemandBand(choice.prediction, y)
+    else:
+        floor_at_zero = options.get("non_negative")
+        band = Band(
+            choice.prediction,
+            y,
+            model=model,
+            freq_class=freq_class or "O",
+            season=main,
+            non_negative=min(y) >= 0 if floor_at_zero is None else bool(floor_at_zero),
+        )
     usage: dict[str, object] = {
         "model": model,
         "season_length": _one_or_list(choice.seasons),

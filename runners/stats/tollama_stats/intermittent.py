@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from .prediction import Prediction, root_mean_square
 
+METHODS = ("croston", "sba", "tsb")
 ALPHA = 0.1  # Croston's and Syntetos and Boylan's usual smoothing parameter
 INTERMITTENT = 1.32  # mean interval between demands, Syntetos, Boylan and Croston (2005)
 

@@ -1,8 +1,9 @@
-"""Quantiles from a prediction: calibrated half-widths around the mean.
+"""Quantiles around a prediction.
 
-The half-width of step k at level p is K_p * k^G_p * spread_k. (K, G) at 80% and 95% are calibrated
-per model and frequency class (`calibration`); between and beyond, the width is a power of the
-normal quantile through both. Not covered: how a method's spread grows (that is in the method).
+`Band`: calibrated half-widths. That of step k at level p is K_p * k^G_p * spread_k; (K, G) at 80%
+and 95% are calibrated per model and frequency class (`calibration`), and between and beyond, the
+width is a power of the normal quantile through both. `DemandBand`: for intermittent demand, the
+quantiles of the history. Not covered: how a method's spread grows (that is in the method).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from .calibration import CONSTANTS, DEFAULT
-from .prediction import Prediction
+from .prediction import Prediction, seasonal_change
 
 NORMAL = NormalDist()
 Z80, Z95 = NORMAL.inv_cdf(0.9), NORMAL.inv_cdf(0.975)
@@ -35,9 +36,7 @@ class Band:
         season: int,
         non_negative: bool,
     ) -> None:
-        lag = season if len(y) > season else 1
-        changes = sum(map(abs, map(float.__sub__, y[lag:], y[:-lag])))
-        floor = NARROWEST * changes / max(len(y) - lag, 1)
+        floor = NARROWEST * seasonal_change(y, season)
         self.lowest = 0.0 if non_negative else -math.inf
         self.mean = [max(v, self.lowest) for v in prediction.mean]
         self.errors = [max(error, floor) for error in prediction.spread]
@@ -63,10 +62,39 @@ class Band:
         ]
 
 
+class DemandBand:
+    """The quantiles of an intermittent history, scaled to the forecast's rate.
+
+    Most steps have no demand and some have much, which no band around a mean can say. A quantile
+    below 0.5 is never over the mean, one above never under it, as everywhere.
+    """
+
+    method = "quantiles of the history"
+
+    def __init__(self, prediction: Prediction, y: Sequence[float]) -> None:
+        self.mean = list(prediction.mean)
+        self.history = sorted(y)
+        self.rate = sum(y) / len(y)
+
+    def quantile(self, level: float) -> list[float]:
+        """The path at `level`; paths never cross, that at 0.5 is the mean."""
+        if level == 0.5:
+            return list(self.mean)
+        place = level * (len(self.history) - 1)
+        below = int(place)
+        above = min(below + 1, len(self.history) - 1)
+        low, high = self.history[below], self.history[above]
+        value = (low + (place - below) * (high - low)) / self.rate if self.rate else 0.0
+        bound = min if level < 0.5 else max
+        return [bound(value * rate, rate) for rate in self.mean]
+
+
 def _factor(at_95: float, at_80: float, z: float) -> float:
-    """The half-width at `z`: the curve a * z^c through both calibrated levels, c bounded."""
+    """The half-width at `z`: at_95 * (z / Z95)^c with c such that it is at_80 at Z80.
+
+    c is held between THINNEST and FATTEST, so that paths cannot cross where growths differ.
+    """
     power = math.log(at_95 / at_80) / math.log(Z95 / Z80)
     power = min(max(power, THINNEST), FATTEST)
-    anchor, z_anchor = (at_80, Z80) if z < math.sqrt(Z80 * Z95) else (at_95, Z95)
-    factor: float = anchor * (z / z_anchor) ** power
+    factor: float = at_95 * (z / Z95) ** power
     return factor

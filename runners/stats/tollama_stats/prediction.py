@@ -45,6 +45,12 @@ def root_mean_square(values: Iterable[float], count: int) -> float:
     return math.sqrt(sum(v * v for v in values) / max(count, 1))
 
 
+def seasonal_change(y: Sequence[float], season: int) -> float:
+    """The mean absolute seasonal difference, MASE's scale (Hyndman and Koehler 2006)."""
+    lag = season if len(y) > season else 1
+    return sum(map(abs, map(float.__sub__, y[lag:], y[:-lag]))) / max(len(y) - lag, 1)
+
+
 def logs_are_sensible(y: Sequence[float]) -> bool:
     """Whether a method may work on log y: positive, and within six orders of magnitude."""
     smallest = min(y)
