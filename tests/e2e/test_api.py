@@ -161,6 +161,70 @@ def test_a_malformed_body_is_a_400(daemon, path, data):
     assert json.loads(answer)["code"] == "invalid_request"
 
 
+@pytest.mark.parametrize("model", ["../x", "auto:7b", "", 5, "a/b"])
+def test_a_bad_model_name_is_reported_with_the_other_fields(daemon, model):
+    found = daemon.json("POST", "/v1/forecast", body(model=model, horizon=0), status=400)
+    assert [d["loc"] for d in found["detail"]] == [["body", "horizon"], ["body", "model"]]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "loc"),
+    [
+        ("static_covariates", '{"a":[1,{"b":NaN}]}', ["a", 1, "b"]),
+        ("static_covariates", '{"a":1e999}', ["a"]),
+        ("static_covariates", '{"a":"\\ud800"}', ["a"]),
+        ("past_covariates", '{"p":["x","\\udc00"]}', ["p", 1]),
+        ("past_covariates", '{"\\udc00":[1,2]}', []),
+        ("freq", '"\\ud800"', []),
+        ("id", '"\\ud800"', []),
+    ],
+)
+def test_what_json_cannot_carry_is_refused_wherever_it_is(daemon, field, value, loc):
+    series = f'{{"target":[1,2],"{field}":{value}}}'
+    raw = f'{{"model":"naive","horizon":1,"series":[{series}]}}'
+    status, _, answer = daemon.request("POST", "/v1/forecast", raw.encode())
+    assert status == 400, answer
+    assert json.loads(answer)["detail"][0]["loc"] == ["body", "series", 0, field, *loc]
+
+
+def test_errors_of_all_series_come_together_though_they_are_cut_into_slices(daemon):
+    series = [{"id": f"s{i}", "target": [1, 2]} for i in range(100)]
+    series[3]["target"] = [[1], [2]]
+    series[97]["target"] = [[1], [2]]
+    found = daemon.json("POST", "/v1/forecast", body(series=series), status=400)
+    assert found["code"] == "unsupported"
+    assert [d["loc"][2] for d in found["detail"]] == [3, 97]
+    series = [{"target": [1, 2]} for _ in range(100)]
+    off_grid = {"target": [1, 2], "freq": "MS", "timestamps": ["2024-01-05", "2024-02-07"]}
+    series[3] = series[97] = off_grid
+    found = daemon.json("POST", "/v1/forecast", body(series=series), status=400)
+    assert {d["loc"][2] for d in found["detail"]} == {3, 97}
+
+
+def test_an_error_that_comes_at_once_has_its_status_also_in_a_stream(daemon):
+    daemon.json("POST", "/v1/forecast", body())
+    for bad in (
+        body(options={"season_lenght": 4}),
+        body(series=[{"target": [[1], [2]]}]),
+        body(
+            series=[{"target": [1], "past_covariates": {"p": [1]}}],
+            options={"covariates_mode": "strict"},
+        ),
+    ):
+        assert daemon.json("POST", "/api/forecast", bad, status=400)["detail"]
+
+
+def test_equal_ids_are_reported_with_the_other_fields(daemon):
+    series = [{"id": "a", "target": [1]}, {"id": "a", "target": [2]}, {"target": ["x"]}]
+    found = daemon.json("POST", "/v1/forecast", body(series=series), status=400)
+    assert [d["loc"][2:] for d in found["detail"]] == [[1, "id"], [2, "target", 0]]
+
+
+def test_scores_need_something_to_score(daemon):
+    found = daemon.json("POST", "/v1/forecast", body(metrics=["mae"]), status=400)
+    assert found["detail"][0]["loc"] == ["body", "metrics"]
+
+
 def test_values_that_are_not_finite_are_found_with_their_path(daemon):
     raw = json.dumps(body(series=[{"target": [1.0, float("nan")]}])).encode()
     status, _, answer = daemon.request("POST", "/v1/forecast", raw)
@@ -192,19 +256,6 @@ def test_metrics_score_the_forecast(daemon):
 def test_timestamps_come_when_asked_for(daemon):
     found = daemon.json("POST", "/v1/forecast", body(options={"timestamps": True}))
     assert found["forecasts"][0]["timestamps"] == ["2024-09-01", "2024-10-01", "2024-11-01"]
-
-
-def test_a_bulk_stream_answers_line_by_line_in_order(daemon):
-    head = {"model": "naive", "horizon": 2}
-    lines = [head] + [{"id": f"s{i}", "target": [i]} for i in range(200)]
-    lines[101] = {"id": "bad", "target": ["x"]}
-    data = "\n".join(map(json.dumps, lines)).encode()
-    found = daemon.lines("POST", "/api/forecast", data, Content_Type="application/x-ndjson")
-    assert found[-1] == {"done": True, "model": "naive", "series": 200, "failed": 1}
-    ids = [line["forecast"]["id"] if "forecast" in line else line["id"] for line in found[:-1]]
-    assert ids == [line["id"] for line in lines[1:]]
-    assert found[100]["code"] == "invalid_request"
-    assert found[100]["detail"][0]["loc"] == ["body", "series", 100, "target", 0]
 
 
 def test_generate_loads_and_unloads(daemon):

@@ -124,7 +124,7 @@ def test_error_after_the_first_item_is_the_last_line() -> None:
         answer = wire.get("/known")
         assert answer.status == 200
         _first, last = answer.body.splitlines()
-        assert json.loads(last) == {"error": "too late", "code": "deadline_exceeded"}
+        assert last == b'{"error":"too late","code":"deadline_exceeded","detail":"too late"}'
         answer = wire.get("/bug")
         assert json.loads(answer.body.splitlines()[1])["code"] == "internal"
         assert b"secret" not in answer.body

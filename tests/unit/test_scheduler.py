@@ -807,6 +807,15 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         assert second.queue_ms == 0
 
 
+def test_a_request_that_has_begun_does_not_count_as_waiting() -> None:
+    with opened(max_queue=1) as bench:
+        narrow = launch(max_series=1)
+        bench.busy("a", "b", to=narrow)
+        bench.submit("c", to=narrow)  # the first has a slice left, but it runs
+        with pytest.raises(QueueFull, match="1 requests wait"):
+            bench.submit("d", to=narrow)
+
+
 def test_a_stream_that_was_admitted_is_not_refused_later() -> None:
     with opened(max_queue=1) as bench:
         bench.busy()

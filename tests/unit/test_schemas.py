@@ -1,7 +1,7 @@
 import pytest
 
 from tollama.core.errors import InvalidRequest
-from tollama.core.schemas import ForecastRequest, duplicate_ids
+from tollama.core.schemas import ForecastRequest
 
 
 def request(**changes):
@@ -118,6 +118,5 @@ def test_a_preset_fills_in_what_the_request_leaves_out():
 
 
 def test_equal_ids_are_refused_with_both_places():
-    found = ForecastRequest.parse(request(series=[{"id": "a", "target": [1]}] * 2))
     with pytest.raises(InvalidRequest, match=r"series\[1\]\.id.*series\[0\]"):
-        duplicate_ids(found.series)
+        ForecastRequest.parse(request(series=[{"id": "a", "target": [1]}] * 2))

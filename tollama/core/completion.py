@@ -65,10 +65,12 @@ def _complete(series: Series, request: ForecastRequest, loc: Loc, warnings: list
             stamps = calendar.localize(stamps, zone)
         if freq is None:
             freq = calendar.infer(stamps)
-            if freq is None and n > 1:
+            if freq is None:
                 warnings.append(
                     f"{where}: no regular frequency found in the timestamps, the values were taken "
                     "as equally spaced; pass freq"
+                    if n > 1
+                    else f"{where}: one timestamp tells no frequency; pass freq"
                 )
         else:
             fitted = calendar.refit(stamps, freq)
@@ -102,8 +104,6 @@ def _complete(series: Series, request: ForecastRequest, loc: Loc, warnings: list
                 "the first value was taken as the next step on it"
             )
         changed["future_timestamps"] = calendar.format_timestamps(after, series.start, freq)
-    elif series.start and freq is None:
-        raise InvalidRequest.of([((*loc, "freq"), "a series with start needs a freq")])
     stamps_after = changed.get("future_timestamps")
     if stamps_after:
         changed["next_timestamp"] = stamps_after[0]

@@ -162,6 +162,31 @@ def json_object(value: object, loc: Loc) -> dict[str, Any]:
     return value
 
 
+def plain_object(value: object, loc: Loc) -> dict[str, Any]:
+    """An object of any values that JSON can carry: no NaN, no infinity, no lone surrogate."""
+    items = json_object(value, loc)
+    problems: list[tuple[Loc, str]] = []
+    waiting: list[tuple[object, Loc]] = [(items, loc)]
+    while waiting:
+        item, at = waiting.pop()
+        try:
+            if type(item) is float:
+                finite(item, at)
+            elif type(item) is str:
+                string(item, at)
+            elif isinstance(item, dict):
+                for name in item:
+                    string(name, at)
+                waiting += [(one, (*at, name)) for name, one in reversed(item.items())]
+            elif isinstance(item, list):
+                waiting += [(one, (*at, i)) for i, one in reversed(list(enumerate(item)))]
+        except InvalidRequest as error:
+            problems += error.problems()
+    if problems:
+        raise InvalidRequest.of(problems)
+    return items
+
+
 def json_list(value: object, loc: Loc) -> list[Any]:
     """A list, its items unread."""
     if not isinstance(value, list):
@@ -233,9 +258,20 @@ def covariate(value: object, loc: Loc) -> list[Any]:
     kinds = set(map(type, items))
     if str in kinds:
         if kinds <= {str, GAP}:
+            _check_texts(items, loc)
             return items
         raise _bad_items(items, loc, {str, GAP}, "a string or null, as the other values")
     return numbers_or_null(items, loc)
+
+
+def _check_texts(items: list[Any], loc: Loc) -> None:
+    """Refuse lone surrogates, at C speed where there are none."""
+    try:
+        "".join(filter(None, items)).encode()
+    except UnicodeEncodeError:
+        for index, item in enumerate(items):
+            if item is not None:
+                string(item, (*loc, index))
 
 
 def _all_finite(items: list[Any]) -> bool:

@@ -23,47 +23,58 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10)}
 HUB_PREFIX = "hf.co/"
+_EXPECTED = (
+    "expected a name of letters, digits, '.', '_' and '-' that begins with a letter or digit, "
+    "or hf.co/ORG/REPO"
+)
 
 
 def check(name: object) -> str:
     """A model name in its canonical form (without :latest); raises InvalidRequest otherwise."""
+    base, problem = _read(name)
+    if problem:
+        raise InvalidRequest(f"model {shown(name)}: {problem}")
+    return base
+
+
+def reader(value: object, loc: Any) -> str:
+    """`check` as a reader of fields.py, so that the error has the field's path."""
+    base, problem = _read(value)
+    if problem:
+        raise InvalidRequest.of([(loc, f"{problem}, got {shown(value)}")])
+    return base
+
+
+def _read(name: object) -> tuple[str, str]:
+    """The canonical form of a name, and what is wrong with it."""
     if type(name) is not str:
-        raise _bad(name)
+        return "", _EXPECTED
     base, colon, tag = name.partition(":")
     if colon and tag != "latest":
-        raise InvalidRequest(
-            f"model {shown(name)}: expected no tag or ':latest', got {shown(':' + tag)}"
-        )
+        return base, "expected no tag or ':latest'"
     if base.startswith(HUB_PREFIX):
         org, slash, repo = base[len(HUB_PREFIX) :].partition("/")
         if not slash or not _part(org) or not _part(repo):
-            raise InvalidRequest(f"model {shown(name)}: expected hf.co/ORG/REPO")
-        return base
+            return base, "expected hf.co/ORG/REPO"
+        return base, ""
     if not _NAME.fullmatch(base) or ".." in base or base.endswith("."):
-        raise _bad(name)
+        return base, _EXPECTED
     # Windows gives these names to devices, whatever their ending.
     if base.partition(".")[0].lower() in _RESERVED:
-        raise InvalidRequest(f"model {shown(name)}: this name is reserved on Windows")
+        return base, "expected another name, this one is reserved on Windows"
     if base.lower().startswith("hf.co--"):
-        raise InvalidRequest(f"model {shown(name)}: names of hub models are written hf.co/ORG/REPO")
-    return base
+        return base, "expected hf.co/ORG/REPO for a hub model"
+    return base, ""
 
 
 def _part(text: str) -> bool:
     return bool(_PART.fullmatch(text)) and ".." not in text and "--" not in text
 
 
-def _bad(name: object) -> InvalidRequest:
-    return InvalidRequest(
-        f"model {shown(name)}: expected a name of letters, digits, '.', '_' and '-' that begins "
-        "with a letter or digit, or hf.co/ORG/REPO"
-    )
-
-
 def with_revision(name: object) -> tuple[str, str | None]:
     """A name as `pull` takes it: (canonical name, revision or None)."""
     if type(name) is not str:
-        raise _bad(name)
+        raise InvalidRequest(f"model {shown(name)}: {_EXPECTED}")
     base, at, revision = name.partition("@")
     if at and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise InvalidRequest(
@@ -81,11 +92,3 @@ def folder(name: str) -> str:
 def same(one: str, other: str) -> bool:
     """Whether two canonical names mean one model (names do not differ by case alone)."""
     return one.lower() == other.lower()
-
-
-def reader(value: object, loc: Any) -> str:
-    """`check` as a reader of fields.py, so that the error has the field's path."""
-    try:
-        return check(value)
-    except InvalidRequest as error:
-        raise InvalidRequest.of([(loc, error.message)]) from None

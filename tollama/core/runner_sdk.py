@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from tollama import _bytecode
-from tollama.core import answer, fields, metrics, protocol
+from tollama.core import answer, fields, fitting, metrics, protocol
 from tollama.core.completion import complete
 from tollama.core.errors import (
     BadForecast,
@@ -303,13 +303,7 @@ def prepare(runner: Runner, job: dict[str, Any]) -> tuple[ForecastRequest, list[
 def fit(
     runner: Runner, request: ForecastRequest, offset: int, warnings: list[str]
 ) -> ForecastRequest:
-    """The request with only what the model can use.
-
-    Covariates it cannot use are dropped with a warning, or refused when
-    `options.covariates_mode` is "strict"; a multivariate target and unknown options are refused.
-    """
-    from dataclasses import replace
-
+    """The request with only what the model can use; options that it does not know are refused."""
     problems: list[tuple[Loc, str]] = []
     for name, value in request.options.items():
         if name in COMMON_OPTIONS:
@@ -326,42 +320,7 @@ def fit(
             problems += error.problems()
     if problems:
         raise InvalidRequest.of(problems)
-    strict = request.options.get("covariates_mode") == "strict"
-    refused: list[tuple[Loc, str]] = []
-    dropped: dict[str, None] = {}
-    fitted: list[Series] = []
-    for index, series in enumerate(request.series, offset):
-        loc: Loc = ("series", index)
-        if series.multivariate and not runner.can("multivariate"):
-            refused.append(
-                ((*loc, "target"), f"{request.model} takes one target per series, got several")
-            )
-            continue
-        changed: dict[str, Any] = {}
-        for kind in ("past_covariates", "future_covariates", "static_covariates"):
-            given = getattr(series, kind)
-            kept = {}
-            for name, values in given.items():
-                categorical = kind != "static_covariates" and any(type(v) is str for v in values)
-                usable = runner.can(kind) and (
-                    not categorical or runner.can("categorical_covariates")
-                )
-                # The past of a future covariate came with it: it goes where that one goes.
-                if usable:
-                    kept[name] = values
-                    continue
-                what = f"{kind[:-1].replace('_', ' ')} {name!r}"
-                if strict:
-                    refused.append(((*loc, kind, name), f"{request.model} cannot use {what}"))
-                else:
-                    dropped[f"{request.model} cannot use the {what}: ignored"] = None
-            if len(kept) != len(given):
-                changed[kind] = kept
-        fitted.append(replace(series, **changed) if changed else series)
-    if refused:
-        raise Unsupported.of(refused)
-    warnings += dropped
-    return replace(request, series=tuple(fitted))
+    return fitting.fit(request, runner.can, offset=offset, warnings=warnings)
 
 
 def finish(request: ForecastRequest, response: ForecastResponse, warnings: list[str]) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tollama.core import calendar, fields, metrics
+from tollama.core import calendar, fields, metrics, names
 from tollama.core.errors import InvalidRequest, Loc, shown
 from tollama.core.fields import Fields
 
@@ -77,7 +77,7 @@ class Series:
                 start=f.take("start", _timestamp, None),
                 past_covariates=f.take("past_covariates", _covariates, {}),
                 future_covariates=f.take("future_covariates", _covariates, {}),
-                static_covariates=f.take("static_covariates", fields.json_object, {}),
+                static_covariates=f.take("static_covariates", fields.plain_object, {}),
                 actuals=f.take("actuals", _target, None),
             )
             if "target" not in f.value or f.value["target"] is None:
@@ -98,6 +98,8 @@ class Series:
                 _check_increasing(self.timestamps, f)
             if self.start is not None:
                 f.reject("start", "expected either start or timestamps, got both")
+        elif self.start is not None and self.freq is None:
+            f.reject("freq", "a series with start needs a freq")
         for name, values in self.past_covariates.items():
             if len(values) != n:
                 f.problems.append(
@@ -172,7 +174,7 @@ class ForecastRequest:
             horizon = f.take("horizon", fields.integer(1, MAX_HORIZON))
             known_horizon = horizon if type(horizon) is int else None
             request = cls(
-                model=f.take("model", fields.nonempty),
+                model=f.take("model", _model),
                 horizon=horizon,
                 quantiles=f.take("quantiles", read_quantiles, ()),
                 series=_series(f, offset, known_horizon, series_required),
@@ -232,13 +234,18 @@ def _series(f: Fields, offset: int, horizon: int | None, required: bool) -> tupl
         items = fields.json_list(value, loc)
         if not items:
             raise fields.fail(loc, "expected at least one series, got an empty list")
+        seen: dict[str, int] = {}
         for index, item in enumerate(items, offset):
             try:
-                found.append(Series.parse(item, (*loc, index), number=index, horizon=horizon))
+                one = Series.parse(item, (*loc, index), number=index, horizon=horizon)
             except InvalidRequest as error:
                 problems.extend(error.problems())
-                if len(problems) > 200:
-                    break
+            else:
+                found.append(one)
+                if seen.setdefault(one.id, index) != index:
+                    problems.append(_repeated(one.id, index, seen[one.id]))
+            if len(problems) > 200:
+                break
         if problems:
             raise InvalidRequest.of(problems)
         return tuple(found)
@@ -248,24 +255,29 @@ def _series(f: Fields, offset: int, horizon: int | None, required: bool) -> tupl
     return f.take("series", read)
 
 
-def duplicate_ids(series: tuple[Series, ...], seen: dict[str, int] | None = None) -> None:
-    """Raise InvalidRequest when two series share an id; `seen` carries ids between calls."""
-    known: dict[str, int] = {} if seen is None else seen
-    problems: list[tuple[Loc, str]] = []
-    first = len(known)
-    for index, one in enumerate(series, first):
-        if one.id in known:
-            problems.append(
-                (
-                    ("series", index, "id"),
-                    f"expected a different id for each series, got {shown(one.id)} as in "
-                    f"series[{known[one.id]}]",
-                )
-            )
-        else:
-            known[one.id] = index
+def duplicate_ids(series: list[Series]) -> None:
+    """Raise InvalidRequest when two series share an id."""
+    seen: dict[str, int] = {}
+    problems = [
+        _repeated(one.id, index, seen[one.id])
+        for index, one in enumerate(series)
+        if seen.setdefault(one.id, index) != index
+    ]
     if problems:
         raise InvalidRequest.of(problems)
+
+
+def _repeated(name: str, index: int, first: int) -> tuple[Loc, str]:
+    return (
+        ("series", index, "id"),
+        f"expected a different id for each series, got {shown(name)} as in series[{first}]",
+    )
+
+
+def _model(value: object, loc: Loc) -> str:
+    """A model's name as the client wrote it: answers echo that."""
+    names.reader(value, loc)
+    return str(value)
 
 
 def _target(value: object, loc: Loc) -> list[Any]:
@@ -300,6 +312,7 @@ def _covariates(value: object, loc: Loc) -> dict[str, list[Any]]:
     items = fields.json_object(value, loc)
     for name, values in items.items():
         try:
+            fields.string(name, loc)
             fields.covariate(values, (*loc, name))
         except InvalidRequest as error:
             problems += error.problems()

@@ -67,7 +67,7 @@ def parse(raw: bytes) -> tuple[AnomaliesBody, list[Series]]:
         found.append(series)
     if problems:
         raise InvalidRequest.of(problems)
-    schemas.duplicate_ids(tuple(found))
+    schemas.duplicate_ids(found)
     return body, found
 
 

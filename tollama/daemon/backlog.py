@@ -43,10 +43,11 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self.ring or self.suspects)
 
-    @property
-    def requests(self) -> int:
-        """How many requests wait."""
-        return len(self.ring)
+    def waiting(self, limit: int) -> int:
+        """How many requests have not begun; they are counted only where that reaches the limit."""
+        if len(self.ring) < limit:
+            return len(self.ring)
+        return sum(call.began is None for call in self.ring)
 
     def push(self, job: Job) -> None:
         """Queue a job behind the others of its call."""

@@ -71,7 +71,7 @@ def parse(raw: bytes) -> BacktestBody:
             problems += error.problems()
     if problems:
         raise InvalidRequest.of(problems)
-    schemas.duplicate_ids(tuple(seen))
+    schemas.duplicate_ids(seen)
     return body
 
 

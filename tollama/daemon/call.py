@@ -47,6 +47,7 @@ class Launch(NamedTuple):
     max_tokens: int
     batching: bool
     digest: str
+    capabilities: dict[str, Any] | None = None  # as runner.json says; what it leaves out is open
 
 
 class Job:
@@ -131,6 +132,11 @@ class Call:
         """No more jobs will be added: the iteration ends with the last result."""
         assert self.lane is not None
         self.lane.close_call(self)
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a job that is added now would run: its model has not been unloaded."""
+        return self.lane is not None and self.lane.serves and not self.cancelled
 
     def cancel(self) -> None:
         """Give up every job that has no result; does nothing when all have one."""

@@ -268,7 +268,7 @@ def reply_head(
 
 def error_line(error: TollamaError) -> bytes:
     """An error as the last line of a stream."""
-    return json.dumps({"error": error.message, "code": error.code}).encode() + b"\n"
+    return json.dumps(to_wire(error), separators=(",", ":")).encode() + b"\n"
 
 
 def error_reply(request: Request | None, error: TollamaError) -> Reply:

@@ -68,9 +68,10 @@ class Lane:
             if self.state is not OPEN:
                 return False
             backlog, crew, now = self.backlog, self.crew, self.clock()
-            if backlog.requests >= self.scheduler.max_queue:
+            waiting = backlog.waiting(self.scheduler.max_queue)
+            if waiting >= self.scheduler.max_queue:
                 raise QueueFull(
-                    f"the queue of {self.launch.model} is full: {backlog.requests} requests wait "
+                    f"the queue of {self.launch.model} is full: {waiting} requests wait "
                     "(TOLLAMA_MAX_QUEUE)",
                     retry_after=backlog.retry_after(len(crew.replicas)),
                 )
@@ -183,6 +184,11 @@ class Lane:
     def wanted(self) -> bool:
         """Whether a model that is being loaded would be used."""
         return self.state is OPEN or (self.state is RETIRING and bool(self.calls))
+
+    @property
+    def serves(self) -> bool:
+        """Whether a job that is added to an open call would run."""
+        return self.state is OPEN or self.state is RETIRING
 
     @property
     def is_idle(self) -> bool:

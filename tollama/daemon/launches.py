@@ -176,6 +176,7 @@ def launch(
         argv.append("-S")  # no site-packages needed: a third of the start-up time saved
     argv += ["-c", BOOT, family.module, families.root(), family.folder]
     default = model.families[0] == family.name
+    offer = next((o for o in family.models.values() if names.same(o.name, model.base)), None)
     return Launch(
         model=model.name if default else f"{model.name}@{family.name}",
         family=family.name,
@@ -189,6 +190,7 @@ def launch(
         max_tokens=family.max_tokens,
         batching=family.batching,
         digest=f"{model.digest}:{python}",
+        capabilities=offer.capabilities if offer else {},
     )
 
 

@@ -16,7 +16,7 @@ from tollama.core.errors import (
     MethodNotAllowed,
     NotFound,
 )
-from tollama.daemon import anomalies, diagnostics, hub_share, presets, web, wire
+from tollama.daemon import anomalies, bulk, diagnostics, hub_share, presets, web, wire
 from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
 from tollama.daemon.compat import routes as compat
@@ -28,6 +28,8 @@ from tollama.daemon.service import Service
 from tollama.models.pulls import PullRequest
 
 MAX_BULK_LINE = 64 << 20
+# How long a stream that need not load holds its first line: an error until then has its status.
+HOLD_S = 0.1
 
 
 def model_of(body: wire.ShowBody | wire.DeleteBody | wire.CancelPullBody) -> str:
@@ -203,6 +205,8 @@ def _lines(request: Request, running: Running) -> Iterator[bytes]:
     try:
         if running.loading:
             yield b'{"status":"loading model"}\n'
+        else:
+            running.look(HOLD_S)
         yield b'{"status":"running forecast"}\n'
         if running.request.options.get("stream_series"):
             for item in running.forecasts():
@@ -214,7 +218,7 @@ def _lines(request: Request, running: Running) -> Iterator[bytes]:
 
 def forecast_bulk(service: Service, request: Request) -> Reply:
     lines = request.lines(MAX_BULK_LINE)
-    stream = service.forecasting.bulk(lines, request_id=request.id, client=request)
+    stream = bulk.start(service.forecasting, lines, request_id=request.id, client=request)
     return Reply(content_type=NDJSON, stream=stream)
 
 
