@@ -67,16 +67,19 @@ def _size(text: str) -> int:
     value = text.strip().upper().removesuffix("B").removesuffix("I")
     number = value.rstrip("KMG")
     try:
-        return int(number) * units[value[len(number) :]]
+        size = int(number) * units[value[len(number) :]]
     except (KeyError, ValueError):
-        raise ValueError("a number of bytes such as 67108864 or 64M") from None
+        size = 0
+    if size < 1:
+        raise ValueError("a number of bytes such as 67108864 or 64M")
+    return size
 
 
 def _rate(text: str) -> int:
-    value = _size(text)
-    if value < 1:
-        raise ValueError("a number of bytes per second such as 5M")
-    return value
+    try:
+        return _size(text)
+    except ValueError:
+        raise ValueError("a number of bytes per second such as 5M") from None
 
 
 def _seconds(text: str) -> float:
@@ -182,6 +185,7 @@ CONFIG_KEYS = (
     ConfigKey("daemon.host", _text, None, ("TOLLAMA_HOST",), "address to listen on"),
 )  # fmt: skip
 KEYS = {key.name: key for key in CONFIG_KEYS}
+SECTIONS = {name.partition(".")[0] for name in KEYS}
 CONFIG_VERSION = 1
 
 
@@ -236,6 +240,8 @@ def read(home_dir: str) -> dict[str, Any]:
                 raise ConfigUnreadable(
                     f"{file}: version: expected {CONFIG_VERSION}, got {shown(values)}"
                 )
+        elif section not in SECTIONS:
+            raise ConfigUnreadable(f"{file}: {unknown_key(section)}")
         elif not isinstance(values, dict):
             raise ConfigUnreadable(f"{file}: {section}: expected an object, got {shown(values)}")
         else:
@@ -270,7 +276,7 @@ def unknown_key(name: str) -> str:
 
     near = get_close_matches(name, list(KEYS), n=1)
     hint = f", did you mean {near[0]}?" if near else ""
-    return f"unknown key {shown(name)}{hint} known keys: {', '.join(KEYS)}"
+    return f"unknown key {shown(name)}{hint}; known keys: {', '.join(KEYS)}"
 
 
 def parse_key(name: str, text: str) -> Any:
