@@ -69,3 +69,19 @@ def test_copy_over_an_older_model_replaces_it(home, tmp_path):
     copied = store.copy(str(home), two.manifest, "one", two.snapshot)
     assert tree(copied.snapshot) == tree(two.snapshot)
     assert sorted(os.listdir(home / "models")) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "\xff", '{"name":5}', '{"name":"other","family":"x","source":{}}', "[" * 9999]
+)
+def test_a_model_whose_manifest_cannot_be_read_is_named_and_removed(tmp_path, text):
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(store.UnreadableModel, match=r"manifest\.json: .*tollama rm mine"):
+        store.get(str(tmp_path), "mine")
+    found, warnings = store.listed(str(tmp_path))
+    assert not found
+    assert str(folder) in warnings[0]
+    store.delete(str(tmp_path), "mine")
+    assert not folder.exists()

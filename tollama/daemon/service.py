@@ -155,7 +155,9 @@ class Service:
             self.pulls.cancel(name.lower())
             self.pulls.wait(name.lower(), 10.0)
         try:
-            model = store.get(self.home, name)
+            name = store.get(self.home, name).name
+        except store.UnreadableModel:
+            pass  # it can be removed nevertheless
         except ModelNotFound:
             found = families.offers(self.families, name)
             if found and found[0].builtin:
@@ -163,9 +165,9 @@ class Service:
             if hub_pull.discard(self.home, name):
                 return {"deleted": True, "model": name}
             raise
-        self.unload(model.name)
+        self.unload(name)
         store.delete(self.home, name, purge=purge)
-        return {"deleted": True, "model": model.name}
+        return {"deleted": True, "model": name}
 
     def copy(self, source: str, destination: str, *, preset: dict[str, Any] | None = None) -> str:
         """POST /api/copy: an alias of a built-in model, or a model with the same files.
@@ -246,7 +248,7 @@ class Service:
     def _present(self, name: str) -> store.Installed | None:
         try:
             return store.get(self.home, name)
-        except ModelNotFound:
+        except (ModelNotFound, store.UnreadableModel):
             return None
 
     # Start and health

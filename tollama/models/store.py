@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 OLD = ".old-"
 
 
+class UnreadableModel(TollamaError):
+    """A model whose manifest cannot be used; it can still be removed."""
+
+
 class Installed(namedtuple("Installed", "name folder manifest digest")):
     """A model on disk: its name, its folder, its manifest as read and the digest of that."""
 
@@ -94,8 +98,8 @@ def listed(home: str) -> tuple[list[Installed], list[str]]:
             continue
         try:
             found.append(_read(path))
-        except TollamaError as error:
-            warnings.append(f"models/{child}/manifest.json: {error}")
+        except UnreadableModel as error:
+            warnings.append(str(error))
     return sorted(found, key=lambda m: m.name.lower()), warnings
 
 
@@ -123,17 +127,21 @@ def _read(path: str) -> Installed:
             return known[1]
         with open(file, "rb") as stream:
             value = json.loads(stream.read())
-    except (OSError, ValueError, RecursionError) as error:
-        raise TollamaError(f"cannot be read: {error}") from None
-    name, folder, manifest = _checked(value, path)
-    found = Installed(name, folder, manifest, digest_of(manifest))
+        manifest = _checked(value, path)
+    except (OSError, ValueError, RecursionError, InvalidRequest) as error:
+        reason = error.message if isinstance(error, InvalidRequest) else f"cannot be read: {error}"
+        shown = os.path.basename(path)
+        raise UnreadableModel(
+            f"{file}: {reason}; remove the model with: tollama rm {shown.replace('--', '/')}"
+        ) from None
+    found = Installed(manifest["name"], path, manifest, digest_of(manifest))
     if len(_manifests) > 1000:  # models come and go for as long as a daemon runs
         _manifests.clear()
     _manifests[file] = (identity, found)
     return found
 
 
-def _checked(value: object, path: str) -> tuple[str, str, dict[str, Any]]:
+def _checked(value: object, path: str) -> dict[str, Any]:
     with fields.Fields(value, lenient=True) as f:
         name = f.take("name", names.reader)
         f.take("family", names.reader)
@@ -146,7 +154,7 @@ def _checked(value: object, path: str) -> tuple[str, str, dict[str, Any]]:
         raise InvalidRequest(
             f"name {name!r} does not belong in the folder {os.path.basename(path)}"
         )
-    return name, path, f.value
+    return f.value
 
 
 def _file(value: object, loc: Any) -> dict[str, Any]:
@@ -182,24 +190,26 @@ def write(home: str, manifest: dict[str, Any]) -> Installed:
     return _read(path)
 
 
-def delete(home: str, name: str, *, purge: bool = False) -> Installed:
+def delete(home: str, name: str, *, purge: bool = False) -> None:
     """Remove a model. Files in a shared Hugging Face cache stay unless `purge`."""
+    target = folder(home, name)
     with changing(home):
-        model = get(home, name)
-        snapshot = model.snapshot
+        try:
+            snapshot = get(home, name).snapshot
+        except UnreadableModel:
+            snapshot = None
         # Renamed first: whoever looks sees the whole model or none.
         trash = os.path.join(models_folder(home), f".trash-{os.urandom(6).hex()}")
         try:
-            os.rename(model.folder, trash)
+            os.rename(target, trash)
         except OSError as error:
             raise files.translate(error, f"cannot remove model '{name}'") from error
         _sweep(home)
-    if purge and snapshot and not snapshot.startswith(model.folder):
+    if purge and snapshot and not snapshot.startswith(target):
         # models--ORG--NAME/snapshots/<commit>: the repository's whole folder goes.
         repository = os.path.dirname(os.path.dirname(snapshot))
         if os.path.basename(repository).startswith("models--"):
             shutil.rmtree(repository, ignore_errors=True)
-    return model
 
 
 def install(home: str, manifest: dict[str, Any], staging: str) -> Installed:
