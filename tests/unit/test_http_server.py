@@ -130,6 +130,13 @@ def test_server_that_never_served_can_end() -> None:
     server.stop()
 
 
+def test_server_that_was_stopped_before_it_serves_ends_at_once() -> None:
+    server = Server(lambda method, path: Route(echo))
+    server.drain()
+    server.serve_forever()
+    assert refused(server.address)
+
+
 def test_serve_forever_ends_after_stop() -> None:
     ready: list[Server] = []
     server = Server(lambda method, path: Route(echo), on_ready=ready.append)

@@ -39,7 +39,8 @@ class Log:
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.json:
-            line = json.dumps({"time": now, "level": level, **fields}, ensure_ascii=True)
+            plain = {k: round(v, 2) if isinstance(v, float) else v for k, v in fields.items()}
+            line = json.dumps({"time": now, "level": level, **plain}, ensure_ascii=True)
         else:
             text = " ".join(f"{k}={_plain(v)}" for k, v in fields.items() if v is not None)
             line = f"{now} {level} {text}"

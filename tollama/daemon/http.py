@@ -89,7 +89,7 @@ class Server(HTTPServer):
         self._started = False
         self._cut = False
         self._ringer: socket.socket | None = None
-        self._stopping = threading.Lock()
+        self._stopping = threading.RLock()
         if host is None and unix_socket is None:
             raise ValueError("a server needs a host or a unix_socket")
         self.address_family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
@@ -135,12 +135,13 @@ class Server(HTTPServer):
         return self.loop.draining
 
     def start(self) -> None:
-        """Serve on threads of its own."""
-        if self._started:
-            return
-        self._started = True
-        _raise_fd_limit(self.limits.max_connections + _OVER + _FDS)
-        self.loop.start(self._listeners)
+        """Serve on threads of its own; does nothing once it was stopped."""
+        with self._stopping:  # a signal may drain us at any moment
+            if self._started or self._ended.is_set():
+                return
+            self._started = True
+            _raise_fd_limit(self.limits.max_connections + _OVER + _FDS)
+            self.loop.start(self._listeners)
         if self._on_ready is not None:
             self._on_ready(self)
 
