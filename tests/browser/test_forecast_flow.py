@@ -85,7 +85,7 @@ def test_hover_and_keys_read_values_and_zoom(daemon, visit, view):
     page.keyboard.press("Escape")
     zoomed = frame.locator("canvas").evaluate("(c) => c.toDataURL()")
     assert zoomed != before
-    page.get_by_role("button", name="Show everything").click()
+    page.get_by_role("button", name="All: show everything").click()
     page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("button", name="Zoom out").click()
 
@@ -148,7 +148,7 @@ def test_what_was_forecast_can_be_taken_along(daemon, visit, tmp_path):
     page = seen.open()
     seen.load(RETAIL, "retail.csv")
     seen.choose_models("forecast", "theta")
-    page.get_by_label("Horizon").fill("5")
+    page.locator("#forecast-form").get_by_label("Horizon").fill("5")
     seen.forecast()
     name, data = saved(page, "CSV")
     assert name == "retail-forecast.csv"
@@ -178,8 +178,9 @@ def test_what_was_forecast_can_be_taken_along(daemon, visit, tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr[-800:]
     assert done.stdout.startswith(f"theta {answer['forecasts'][0]['mean']}")
 
 
@@ -201,11 +202,14 @@ def test_errors_stand_where_they_belong(daemon, visit, view):
     seen = visit(daemon, view)
     page = seen.open()
     seen.load(wave(), "wave.csv")
-    page.get_by_label("Horizon").fill("0")
+    page.locator("#forecast-form").get_by_label("Horizon").fill("0")
     page.click("#run-forecast")
     page.get_by_text("a whole number from 1 to 100,000").wait_for()
-    assert page.get_by_label("Horizon").get_attribute("aria-invalid") == "true"
-    page.get_by_label("Horizon").fill("3")
+    assert (
+        page.locator("#forecast-form").get_by_label("Horizon").get_attribute("aria-invalid")
+        == "true"
+    )
+    page.locator("#forecast-form").get_by_label("Horizon").fill("3")
     seen.choose_models("forecast")
     page.click("#run-forecast")
     page.get_by_text("choose at least one model").wait_for()
@@ -238,7 +242,7 @@ def test_everything_is_reached_by_keyboard(daemon, visit):
     page.keyboard.press("Space")
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.className") == "picker-summary"
-    page.get_by_label("Horizon").focus()
+    page.locator("#forecast-form").get_by_label("Horizon").focus()
     page.keyboard.press("Enter")
     page.locator("#forecast-form .field-error", has_text="choose at least one model").wait_for()
     page.locator("#tab-forecast").focus()

@@ -91,7 +91,7 @@ export function drawChart(host, spec) {
       h("span.hint", {}, "Drag to zoom, double-click for all"),
       button("−", "Zoom out", () => zoom(1 / 0.6)),
       button("+", "Zoom in", () => zoom(0.6)),
-      button("All", "Show everything", all),
+      button("All", "All: show everything", all),
     ),
   );
   build();

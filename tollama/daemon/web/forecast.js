@@ -110,7 +110,8 @@ async function run() {
           words.textContent = `${whole(done)} of ${whole(total)}`;
         }
         if (event.done) {
-          for (const forecast of event.response.forecasts) target.forecasts.set(forecast.id, forecast);
+          // In the order of the request, as they had come in any order.
+          target.forecasts = new Map(event.response.forecasts.map((forecast) => [forecast.id, forecast]));
           target.warnings = event.response.warnings ?? [];
           target.usage = event.response.usage ?? null;
         }

@@ -35,7 +35,7 @@ export function asPython({ asked, runs }, one) {
     "from tollama import Client",
     "",
     `client = Client(${python(BASE.origin + BASE.pathname.replace(/\/$/, ""))}${hasKey() ? ', api_key=os.environ["TOLLAMA_API_KEY"]' : ""})`,
-    `series = ${python(body.series[0])}`,
+    `series = [${python(body.series[0])}]`,
     "",
     `for model in ${python(names)}:`,
     `    found = client.forecast(series, model=model, horizon=${body.horizon}, quantiles=${python(body.quantiles)}${options})`,
