@@ -48,6 +48,12 @@ COMMANDS = (
         ("tollama serve", "tollama serve --port 0", "TOLLAMA_HOST=0.0.0.0:11435 tollama serve"),
     ),
     Command(
+        "open",
+        "open",
+        "Open the page in the browser",
+        ("tollama open", "tollama open --print"),
+    ),
+    Command(
         "backtest",
         "evaluate",
         "Compare models on rolling origins of your data",
@@ -268,10 +274,11 @@ def unknown(name: str) -> str:
 
 
 def start_page() -> str:
-    """What `tollama` alone prints: the three things to try first."""
+    """What `tollama` alone prints: the things to try first."""
     return (
         "tollama: Ollama for time series forecasting, in one file\n\n"
         "  tollama run auto sales.csv --horizon 12    forecast a file, with intervals\n"
+        "  tollama open                               the page in the browser\n"
         "  tollama serve                              start the daemon (port 11435)\n"
         "  tollama list                               the models on this machine\n\n"
         "All commands: tollama --help\n"
