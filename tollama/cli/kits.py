@@ -1,4 +1,4 @@
-"""export, import, inspect, verify: models and runtimes as one file, and whether files are right.
+"""export, import, inspect: models and runtimes as one file.
 
 The work is done here, on TOLLAMA_HOME itself and never through HTTP; a running daemon sees the
 result at once.
@@ -11,7 +11,7 @@ import sys
 
 from tollama.cli.models import add_format, as_json, print_json, print_table
 from tollama.core import config
-from tollama.core.errors import InvalidRequest, RuntimeMissing, TollamaError
+from tollama.core.errors import InvalidRequest, RuntimeMissing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ SUFFIX = ".tollama"
 
 
 class Progress:
-    """A bar on stderr for each step that counts bytes."""
+    """A bar on stderr for each step that counts something."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self.bar: Any = None
 
-    def report(self, label: str, done: int, total: int) -> None:
-        """`done` bytes of `total` of the step `label`."""
+    def report(self, label: str, done: int, total: int, *, unit: str = "B") -> None:
+        """`done` bytes, or whatever the unit is, of `total` of the step `label`."""
         if self.quiet:
             return
         if self.bar is None or self.bar.label != label:
@@ -41,7 +41,7 @@ class Progress:
             from tollama.cli.terminal import terminal
 
             self.end()
-            self.bar = Bar(sys.stderr, terminal(sys.stderr, os.environ), label, total)
+            self.bar = Bar(sys.stderr, terminal(sys.stderr, os.environ), label, total, unit)
         self.bar.update(done, total=total)
 
     def end(self) -> None:
@@ -89,7 +89,7 @@ def export(args: Namespace) -> int:
     chosen = kit_export.models(home, args.model, known)
     pyz = None if args.no_pyz else kit_export.running_pyz()
     if pyz is None and not args.no_pyz:
-        _say("note: tollama.pyz is not in the kit, because this tollama does not run from one")
+        say("note: tollama.pyz is not in the kit, because this tollama does not run from one")
     output = args.output or _default_name([model.name for model in chosen])
     with ExitStack() as stack, Progress() as progress:
         folders = [*args.wheelhouse, *_download(args, home, known, stack)]
@@ -104,13 +104,13 @@ def export(args: Namespace) -> int:
     commands = kit_export.commands(
         os.path.basename(output), written.contents, sha256=written.sha256
     )
-    _say(f"{output}: {_size(written.size)}, carries {_carries(written.contents)}")
-    _say(f"sha256 {written.sha256}")
+    say(f"{output}: {size_text(written.size)}, carries {_carries(written.contents)}")
+    say(f"sha256 {written.sha256}")
     if written.signer:
-        _say(f"signed by {written.signer}")
-    _say("on the other machine, where the kit lies:")
+        say(f"signed by {written.signer}")
+    say("on the other machine, where the kit lies:")
     for line in commands:
-        _say(f"  {line}")
+        say(f"  {line}")
     if as_json(args):
         about = _about(written.contents)
         print_json(
@@ -181,16 +181,16 @@ def import_(args: Namespace) -> int:
         chosen, notes = _chosen(args, kit, known)
         progress.end()
         for note in notes:
-            _say(f"note: {note}")
+            say(f"note: {note}")
         models, runtimes = kit_import.install(
             kit, home, chosen, known, report=progress.report, on_event=show_event
         )
         digest = kit.sha256
     for model in models:
-        _say(f"imported model '{model.name}', {_size(model.manifest['size_bytes'])}")
+        say(f"imported model '{model.name}', {size_text(model.manifest['size_bytes'])}")
     for runtime in runtimes:
-        _say(f"imported runtime '{runtime.family}' ({runtime.build}) for Python {runtime.version}")
-    _say(f"sha256 {digest}")
+        say(f"imported runtime '{runtime.family}' ({runtime.build}) for Python {runtime.version}")
+    say(f"sha256 {digest}")
     if as_json(args):
         found = [{"name": m.name, "digest": m.digest, "size": m.manifest["size_bytes"]}
                  for m in models]  # fmt: skip
@@ -251,13 +251,14 @@ def inspect(args: Namespace) -> int:
         )  # fmt: skip
         return 0
     about = _about(contents)
-    rows = [["model", m["name"], m["family"], _size(m["size"]), m["digest"][:12]]
+    rows = [["model", m["name"], m["family"], size_text(m["size"]), m["digest"][:12]]
             for m in about["models"]]  # fmt: skip
-    rows += [["runtime", f"{r['family']} ({r['build']})", readable(r["target"]), _size(r["size"]),
-              f"{len(r['wheels'])} wheels"] for r in about["runtimes"]]  # fmt: skip
+    rows += [["runtime", f"{r['family']} ({r['build']})", readable(r["target"]),
+              size_text(r["size"]), f"{len(r['wheels'])} wheels"]
+             for r in about["runtimes"]]  # fmt: skip
     if contents.pyz:
         rows.append(["program", f"tollama.pyz {contents.tollama}", "Python 3.10 or newer",
-                     _size(contents.pyz.size), contents.pyz.sha256[:12]])  # fmt: skip
+                     size_text(contents.pyz.size), contents.pyz.sha256[:12]])  # fmt: skip
     print_table(["PART", "NAME", "FOR", "SIZE", "ID"], rows)
     signed = kit.signer or "nobody"
     if kit.signer:
@@ -295,53 +296,13 @@ def _carries(contents: Contents) -> str:
     return ", ".join(parts)
 
 
-def add_verify(parser: ArgumentParser) -> None:
-    """The arguments of `verify`."""
-    parser.add_argument("model", nargs="*", help="installed models (default: all)")
-    add_format(parser, "table", "json")
-
-
-def verify(args: Namespace) -> int:
-    """Hash the files of models again and compare with their manifests."""
-    from tollama.core import names
-    from tollama.models import store, verification
-
-    home = config.home()
-    if args.model:
-        models = [store.get(home, names.check(name)) for name in args.model]
-    else:
-        models, warnings = store.listed(home)
-        for text in warnings:
-            _say(f"warning: {text}")
-    failures: list[TollamaError] = []
-    results = []
-    with Progress() as progress:
-        for model in models:
-            found = verification.problems(model, progress.report)
-            progress.end()
-            count = len(model.manifest.get("files") or ())
-            size = model.manifest.get("size_bytes") or 0
-            results.append({"model": model.name, "files": count, "size": size, "problems": found})
-            if found:
-                failures.append(verification.failure(model, found))
-                if len(models) > 1:
-                    _say(f"error: {failures[-1].message}")
-            else:
-                _say(f"verified '{model.name}': {count} files, {_size(size)}")
-    if as_json(args):
-        print_json({"models": results})
-    if len(failures) == 1 == len(models):
-        raise failures[0]
-    return failures[0].exit_code if failures else 0
-
-
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
     from tollama.cli.terminal import human_size
 
     return human_size(size)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     from tollama.cli.terminal import clean, terminal
 
     sys.stderr.write(clean(line, terminal(sys.stderr, os.environ)) + "\n")

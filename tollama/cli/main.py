@@ -93,9 +93,10 @@ COMMANDS = (
     Command(
         "create",
         "create",
-        "Make a named preset from a Modelfile",
+        "Make a named preset from a Modelfile, or a copy of a model in half the space",
         (
             "tollama create weekly -f Modelfile",
+            "tollama create chronos2-half --from chronos2 --dtype float16",
             "tollama show auto --modelfile | tollama create mine -f -",
         ),
     ),
@@ -150,9 +151,9 @@ COMMANDS = (
     ),
     Command(
         "verify",
-        "kits",
-        "Compare the files of models with their SHA-256s again",
-        ("tollama verify", "tollama verify chronos2"),
+        "verify",
+        "Compare the files of models with their SHA-256s again, or two families' forecasts",
+        ("tollama verify", "tollama verify chronos2", "tollama verify chronos2 --against torch"),
     ),
     Command(
         "mcp",

@@ -171,6 +171,8 @@ def _source(answer: dict[str, Any]) -> str:
     if source["type"] == "huggingface":
         commit = (answer["resolved"].get("commit_sha") or "")[:12]
         return f"{source['repo_id']}@{commit or source.get('revision', 'main')}"
+    if source["type"] == "converted":
+        return f"{source['made_from']['model']}, weights in {source['dtype']}"
     return str(source["type"])
 
 

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 BUILT_IN_TIME = "2026-01-01T00:00:00Z"
 
 
-def details(family: str, able: Sequence[str], parameters: int | None) -> dict[str, Any]:
-    """Ollama's `details` of a model."""
+def details(
+    family: str, able: Sequence[str], parameters: int | None, dtype: str | None = None
+) -> dict[str, Any]:
+    """Ollama's `details` of a model; `dtype` is that of its stored weights, if not its source's."""
     return {
         "parent_model": "",
         "format": "safetensors" if parameters else "builtin",
         "family": family,
         "families": list(able) or [family],
         "parameter_size": parameter_size(parameters),
-        "quantization_level": "",
+        "quantization_level": {"float16": "F16"}.get(dtype or "", ""),
     }
 
 
@@ -67,7 +69,7 @@ def _tag_installed(model: store.Installed, known: Mapping[str, families.Family])
         "modified_at": manifest.get("installed_at") or BUILT_IN_TIME,
         "size": manifest.get("size_bytes") or 0,
         "digest": model.digest,
-        "details": details(manifest["family"], able, parameters),
+        "details": details(manifest["family"], able, parameters, manifest["source"].get("dtype")),
     }
 
 
@@ -125,18 +127,19 @@ def show(
         },
         "capabilities": ["forecast", *sorted(k for k, v in capabilities.items() if v is True)],
         "forecast_capabilities": capabilities,
-        "details": details(manifest["family"], model.families, parameters),
+        "details": details(
+            manifest["family"], model.families, parameters, manifest["source"].get("dtype")
+        ),
         "modified_at": manifest.get("installed_at") or BUILT_IN_TIME,
     }
 
 
 def _capabilities_by_family(model: Model, known: Mapping[str, families.Family]) -> dict[str, Any]:
     """A hub model has no registry entry: one of the same architecture speaks for it."""
-    architecture = model.manifest.get("architecture")
     for name in model.families:
-        family = known.get(name)
-        for offer in family.models.values() if family else ():
-            if architecture and offer.architecture == architecture:
+        if name in known:
+            offer = families.offer_in(known[name], model.base, model.manifest.get("architecture"))
+            if offer is not None:
                 return dict(offer.capabilities)
     return {}
 

@@ -227,6 +227,13 @@ def offers(families: Mapping[str, Family], name: str) -> list[Offer]:
     ]
 
 
+def offer_in(family: Family, name: str, architecture: str | None) -> Offer | None:
+    """A family's offer of a model, or else what it offers of the same architecture."""
+    by_name = [offer for offer in family.models.values() if names.same(offer.name, name)]
+    alike = [o for o in family.models.values() if architecture and o.architecture == architecture]
+    return next(iter([*by_name, *alike]), None)
+
+
 def registry(families: Mapping[str, Family]) -> dict[str, Offer]:
     """Every model that can be had by name: the first family that offers it speaks for it."""
     found: dict[str, Offer] = {}

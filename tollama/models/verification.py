@@ -66,8 +66,11 @@ def failure(model: Installed, found: list[dict[str, str]]) -> CorruptDownload:
     name = model.name
     shown = "; ".join(f"{one['path']}: {one['problem']}" for one in found[:3])
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    if model.manifest["source"].get("type") == "local-dir":
+    source = model.manifest["source"]
+    if source.get("type") == "local-dir":
         mend = f"tollama pull {name} --from-dir DIR"
+    elif source.get("type") == "converted":
+        mend = f"tollama create {name} --from MODEL --dtype {source.get('dtype')}"
     else:
         mend = f"tollama pull {name} --force, or, without network, tollama import KIT"
     return CorruptDownload(

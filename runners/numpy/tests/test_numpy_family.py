@@ -14,7 +14,7 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
-from tollama.core import answer, runner_sdk  # noqa: E402
+from tollama.core import agreement, answer, runner_sdk  # noqa: E402
 from tollama.core.errors import (  # noqa: E402
     InvalidRequest,
     OutOfMemory,
@@ -22,7 +22,7 @@ from tollama.core.errors import (  # noqa: E402
     TollamaError,
     Unsupported,
 )
-from tollama_numpy import convert, verification  # noqa: E402
+from tollama_numpy import convert  # noqa: E402
 from tollama_numpy.family import NumpyRunner  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -321,16 +321,16 @@ def test_float16_copy_answers_nearly_the_same(tmp_path, chronos2):
 
 
 @pytest.mark.parametrize("name", ["chronos2", "bolt"])
-def test_verification_requests_are_answered_and_compared(name, chronos2, bolt):
+def test_built_in_requests_are_answered_and_compared(name, chronos2, bolt):
     runner = {"chronos2": chronos2, "bolt": bolt}[name]
     names = set()
-    for case, request in verification.requests(name, runner.capabilities, 64):
+    for case, request in agreement.requests(name, runner.capabilities, 64):
         [found] = answers(runner, request)
         assert isinstance(found, dict), (case, found)
-        assert verification.difference(request, found, found) == 0
+        assert agreement.difference(request, found, found) == 0
         off = json.loads(json.dumps(found))
         off["forecasts"][0]["quantiles"]["0.25"] = off["forecasts"][-1]["quantiles"]["0.9"]
-        assert verification.difference(request, found, off) > 0
+        assert agreement.difference(request, found, off) > 0
         names.add(case)
     assert ("several targets" in names) == (name == "chronos2")
     assert {"gaps", "past one pass"} <= names

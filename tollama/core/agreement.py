@@ -4,14 +4,17 @@ What they hold is what could differ: gaps, lengths around a patch, large offsets
 several targets, covariates of numbers and of strings, quantiles between the model's own, and a
 horizon past one pass. Real weights cannot be shipped, so this is how a user proves it on theirs.
 
-Not covered: asking the families; whoever can reach both does that. Nothing heavy is imported here.
+Not covered: asking the families (cli/against.py) and sampled forecasts, which never agree.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
 TOLERANCE = 1e-4  # of the largest absolute value of a series and its forecast
 LEVELS = [0.05, 0.1, 0.25, 0.5, 0.9, 0.975]
