@@ -3,7 +3,7 @@
 Answers go to OUTPUT.part in the order of the input and become OUTPUT at the end. After a kill the
 same command goes on behind the last whole series: OUTPUT.part.json holds what the part was made
 from, and a part of anything else is begun anew. Not covered: reading (data.py) and the daemon's
-side (forecasting.bulk).
+side (daemon/bulk.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 
+from tollama.cli import output
 from tollama.core.errors import DaemonUnreachable, InvalidRequest, ModelNotFound
 
 TYPE_CHECKING = False
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
 
 def wanted(args: Namespace) -> bool:
     """Whether a run is done this way: a file or standard input, to a CSV or JSON lines file."""
-    from tollama.cli.run import form_of
-
     return bool(
-        args.output and args.input is None and args.file and form_of(args) in ("csv", "jsonl")
+        args.output
+        and not output.in_place(args.output)
+        and args.input is None
+        and args.file
+        and output.form_of(args) in ("csv", "jsonl")
     )
 
 
 def run(args: Namespace, api: Api) -> int:
     """Forecast every series of the file into the output."""
     from tollama.cli import data
-    from tollama.cli.run import DEFAULT_QUANTILES, data_options, form_of, preset_of, settings_of
+    from tollama.cli.run import DEFAULT_QUANTILES, data_options, preset_of, settings_of
 
     found = data.iter_series(args.file, **data_options(args))
     series = iter(found.series)
@@ -53,7 +56,7 @@ def run(args: Namespace, api: Api) -> int:
 
         head["horizon"] = default_horizon([first])
     head["quantiles"] = sorted(head["quantiles"])
-    part = Part(args.output, form_of(args), head, args.file)
+    part = Part(args.output, output.form_of(args), head, args.file)
     try:
         _fill(args, api, head, _chain(first, series), part)
     finally:
@@ -131,8 +134,8 @@ def _pulled(args: Namespace, api: Api, source: Any) -> None:
 class Part:
     """The output while it grows: OUTPUT.part, and OUTPUT.part.json that says what it is from."""
 
-    def __init__(self, output: str, form: str, head: dict[str, Any], source: str) -> None:
-        self.output = os.path.abspath(output)
+    def __init__(self, path: str, form: str, head: dict[str, Any], source: str) -> None:
+        self.output = os.path.realpath(path)
         self.path = self.output + ".part"
         self.notes = self.path + ".json"
         self.form = form

@@ -2,7 +2,7 @@
 lines out.
 
 A big file that goes to a file is done series by series (bulk.py). Not covered: reading data
-(data.py) and how output looks (render.py, chart.py).
+(data.py) and where the answer goes (output.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tollama.cli import call
+from tollama.cli import call, output
 from tollama.cli.main import add_client
 from tollama.core.errors import DaemonUnreachable, InvalidRequest, ModelNotFound
 
@@ -74,6 +74,7 @@ def run(args: Namespace) -> int:
 
     if args.file is not None and args.input is not None:
         raise InvalidRequest("run: expected a data file or --input, got both")
+    output.check(args)
     api = Api(args)
     try:
         if bulk.wanted(args):
@@ -82,7 +83,7 @@ def run(args: Namespace) -> int:
         response = forecast(args, api, request)
     finally:
         api.close()
-    write(args, request, response)
+    output.write(args, request, response)
     return 0
 
 
@@ -291,44 +292,3 @@ def _forecast(args: Namespace, api: Api, request: dict[str, Any]) -> dict[str, A
     finally:
         progress.end()
     raise DaemonUnreachable("the daemon ended its answer without a forecast")
-
-
-def form_of(args: Namespace) -> str:
-    """The output form: asked for, by the file's ending, or by what stdout is."""
-    if args.format:
-        return str(args.format)
-    if args.output:
-        ending = os.path.splitext(args.output)[1].lower()
-        forms = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "table"}
-        return forms.get(ending, "json")
-    return "table" if sys.stdout.isatty() else "json"
-
-
-def write(args: Namespace, request: dict[str, Any], response: dict[str, Any]) -> None:
-    """Print or save the answer; its warnings go to stderr."""
-    from tollama.cli import render
-
-    form = form_of(args)
-    if form == "json":
-        import json
-
-        indent = 2 if args.output or sys.stdout.isatty() else None
-        separators = None if indent else (",", ":")
-        text = json.dumps(response, ensure_ascii=False, indent=indent, separators=separators) + "\n"
-    elif form == "csv":
-        text = render.to_csv(response)
-    elif form == "jsonl":
-        text = render.to_jsonl(response)
-    else:
-        term = render.terminal(sys.stdout, os.environ)
-        text = render.report(request, response, term, chart=not args.no_chart)
-    if args.output:
-        from tollama.models import files
-
-        files.write(os.path.abspath(args.output), text.encode())
-        sys.stderr.write(f"wrote {args.output}\n")
-    else:
-        sys.stdout.write(text)
-    if form != "json":
-        for warning in response.get("warnings") or ():
-            sys.stderr.write(f"warning: {warning}\n")
