@@ -74,6 +74,32 @@ def test_wide_csv_has_a_series_in_every_numeric_column():
     assert found.notes == ["the stream: columns not used: note"]
 
 
+def test_a_remark_that_is_the_same_in_every_row_leaves_a_wide_table_wide():
+    found = read("month,north,south,unit\n2024-01,1,10,kg\n2024-02,2,20,kg\n")
+    assert [s["id"] for s in found.series] == ["north", "south"]
+    assert found.notes == ["the stream: columns not used: unit"]
+    (series,) = read("ds,y,price,shop\n2024-01,1,10,A\n2024-02,2,20,A\n").series
+    assert (series["id"], series["target"]) == ("A", [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("date,value\n2024-01-01,1\n2024-01-02,abc\n2024-01-03,3\n", "line 3, column 'value'"),
+        ("date,value\n2024-01-01,$1\n2024-01-02,$2\n", "line 2, column 'value'"),
+        ("id,ds,y,price\na,2024-01-01,1,5\na,2024-01-02,x,5\n", "line 3, column 'y'"),
+        ("date,north\n2024-01-01,1\n2024-01-02,n.a\n2024-01-03,3\n", "line 3, column 'north'"),
+    ],
+)
+def test_the_cell_that_is_no_number_is_named(text, place):
+    assert f"{place}: expected a number or an empty cell" in refused(text)
+
+
+def test_a_time_column_with_a_mistake_is_not_left_out():
+    message = refused("date,value\n2024-01-01,1\nfoo,2\n2024-01-03,3\n")
+    assert "line 3, column 'date': expected a date, got 'foo'" in message
+
+
 def test_wide_series_begin_at_their_first_value_and_end_together():
     a, b = read("date,a,b\n2024-01-01,,1\n2024-01-02,5,2\n2024-01-03,6,\n").series
     assert a["timestamps"] == ["2024-01-02", "2024-01-03"]

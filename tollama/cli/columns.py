@@ -30,6 +30,7 @@ _LIKE_TARGET = words(
     "sales demand close adjclose count quantity qty amount price load consumption total revenue "
     "volume orders visits units passengers"
 )
+_TARGETS = (*TARGET_NAMES, *_LIKE_TARGET)
 _ROW_NUMBERS = frozenset(("column1", "unnamed0", "index", "id", "no", "row", "rownames"))
 
 
@@ -125,7 +126,7 @@ def _find_id(sheet: Sheet, taken: set[int], times: timecolumns.Times) -> list[in
     if usual is not None and (not likely or _tells_apart(sheet, times, [usual])):
         return [usual]
     if usual is None and _tells_apart(sheet, times, []):
-        return _only_id(sheet, likely)
+        return _only_id(sheet, likely, free)
     first = [] if usual is None else [usual]
     groups = [[*first, i] for i in likely]
     for group in [*groups, [*first, *likely]]:
@@ -152,8 +153,14 @@ def _tells_apart(sheet: Sheet, times: timecolumns.Times, ids: list[int]) -> bool
     return True
 
 
-def _only_id(sheet: Sheet, likely: list[int]) -> list[int]:
-    """A table of one series: the one column of text that says the same in every row is its id."""
+def _only_id(sheet: Sheet, likely: list[int], free: list[int]) -> list[int]:
+    """A table of one series: the one column of text that says the same in every row is its id.
+
+    Beside several columns of numbers, none of them called a target, it is a remark on all of them.
+    """
+    numeric = [i for i in free if sheet.kinds[i] == "number"]
+    if len(numeric) > 1 and not any(sheet.keys[i] in _TARGETS for i in numeric):
+        return []
     same = [i for i in likely if len({t.strip() for t in sheet.cells(i)}) == 1]
     return same if len(same) == 1 and sheet.kinds[same[0]] == "text" else []
 
@@ -165,13 +172,18 @@ def _find_target(sheet: Sheet, taken: set[int], layout: str) -> tuple[list[int],
     free = [i for i in range(len(sheet.header)) if i not in taken]
     numeric = [i for i in free if sheet.kinds[i] == "number"]
     usable = [i for i in free if sheet.kinds[i] != "text"]
-    for name in [*TARGET_NAMES, *(_LIKE_TARGET if layout == "long" else ())]:
-        for i in usable:
-            if sheet.keys[i] == name:
+    for name in _TARGETS if layout == "long" else TARGET_NAMES:
+        for i in free:
+            if sheet.keys[i] == name and i in usable:
                 return [i], "long"
+            if sheet.keys[i] == name and sheet.share(i, c.looks_numeric) > 0:
+                raise _no_number(sheet, i)
     if not numeric and len(usable) == 1:
         numeric = usable
     if not numeric:
+        for i in free:
+            if sheet.share(i, c.looks_numeric) >= 0.5 or sheet.keys[i] in TARGET_NAMES:
+                raise _no_number(sheet, i)
         raise errors.InvalidRequest(
             f"{sheet.where}: expected a column of numbers to forecast, found none among "
             f"{', '.join(sheet.header[:12])}; --target NAME chooses one"
@@ -182,6 +194,14 @@ def _find_target(sheet: Sheet, taken: set[int], layout: str) -> tuple[list[int],
             f"{sheet.where}: expected one column to forecast, found {names}; choose with --target"
         )
     return numeric, layout
+
+
+def _no_number(sheet: Sheet, index: int) -> errors.InvalidRequest:
+    """The first cell that keeps a column from being one of numbers."""
+    line, text = sheet.first_bad(index, c.looks_numeric)
+    return errors.InvalidRequest(
+        f"{sheet.at(index, line)}: expected a number or an empty cell, got {errors.shown(text)}"
+    )
 
 
 def _row_layout(sheet: Sheet) -> Roles | None:

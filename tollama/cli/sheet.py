@@ -12,7 +12,7 @@ from tollama.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     Row = tuple[int, list[str]]
 
@@ -80,6 +80,19 @@ class Sheet:
             return "empty"
         return "number" if sum(map(c.looks_numeric, texts)) >= 0.9 * len(texts) else "text"
 
+    def share(self, index: int, good: Callable[[str], bool]) -> float:
+        """The share of a column's first filled cells that are good."""
+        texts = [t for t in self.cells(index, 2000) if not c.is_missing(t)]
+        return sum(map(good, texts)) / len(texts) if texts else 0.0
+
+    def first_bad(self, index: int, good: Callable[[str], bool]) -> tuple[int, str]:
+        """The line and text of the first filled cell of a column that is not good."""
+        return next(
+            (line, values[index].strip())
+            for line, values in self.rows
+            if index < len(values) and not c.is_missing(values[index]) and not good(values[index])
+        )
+
     def whole_numbers(self, index: int) -> bool:
         """Whether a column counts: whole numbers in every row looked at."""
         texts = [t.strip().removesuffix(".0") for t in self.cells(index, 2000)]
@@ -106,9 +119,10 @@ class Sheet:
             return [self.column(value, flag)]
         return [self.column(part.strip(), flag) for part in value.split(",")]
 
-    def at(self, index: int) -> str:
-        """A place for messages: file and column."""
-        return f"{self.where}, column {errors.shown(self.header[index])}"
+    def at(self, index: int, line: int = 0) -> str:
+        """A place for messages: file, line and column."""
+        where = f"{self.where}, line {line}" if line else self.where
+        return f"{where}, column {errors.shown(self.header[index])}"
 
 
 def split_header(rows: Sequence[Row]) -> tuple[list[str], Sequence[Row], bool]:

@@ -61,6 +61,13 @@ def find(sheet: Sheet, taken: set[int]) -> Times:
         found = _dated(sheet, (i,), None)
         if found is not None:
             return found
+    for i in named:
+        # A name that says time over cells that nearly do: a typing mistake, not a column to ignore.
+        if sheet.kinds[i] == "text" and sheet.share(i, _is_date) >= 0.5:
+            line, text = sheet.first_bad(i, _is_date)
+            raise errors.InvalidRequest(
+                f"{sheet.at(i, line)}: expected a date, got {errors.shown(text)}"
+            )
     for i in free:
         unnamed = i == 0 and len(sheet.header) > 1 and sheet.header[0].startswith("Unnamed")
         if (sheet.keys[i] in STEP_NAMES or unnamed) and sheet.whole_numbers(i):
@@ -93,6 +100,10 @@ def _explicit(sheet: Sheet, indexes: tuple[int, ...]) -> Times:
         f"{sheet.at(indexes[0])}: expected dates (2024-01-31, 2024-01-31 13:00, 31.01.2024, "
         f"2024-01, 2024Q1) or whole numbers, got {got}"
     )
+
+
+def _is_date(text: str) -> bool:
+    return c.date_kind([text], named=True) is not None
 
 
 def _years_first(sheet: Sheet, index: int) -> bool:
