@@ -47,7 +47,7 @@ EPOCH = 315532800  # 1980-01-01, the first date a zip can hold
 # its modules get theirs in this order of how many starts run them, as long as there is room.
 CORE_LIMIT = 490_000
 HOT = (
-    *("__main__", "tollama/__", "tollama/core/", "tollama/cli/main", "tollama/cli/call"),
+    *("__main__", "tollama/__", "tollama/_bytecode", "tollama/core/", "tollama/cli/main", "tollama/cli/call"),
     *("runners/stats/", "tollama/cli/", "tollama/models/", "tollama/daemon/"),
 )
 
@@ -68,11 +68,14 @@ if sys.version_info < (3, 10):
     )
     sys.exit(2)
 
+from tollama.__main__ import main
+
+if sys.argv[1:] in (["--version"], ["-V"]):
+    sys.exit(main())
+
 from tollama import _bytecode
 
 _bytecode.install(sys.path[0])
-
-from tollama.__main__ import main
 
 code = main()
 _bytecode.save()
