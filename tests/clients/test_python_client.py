@@ -148,3 +148,20 @@ def test_a_forecaster_in_the_shape_of_sklearn(client):
     assert TollamaForecaster(**forecaster.get_params()).model == "naive"
     with pytest.raises(ValueError, match="call fit"):
         TollamaForecaster().predict(1)
+
+
+def test_a_forecaster_is_scored_by_utilsforecast(client):
+    pandas = pytest.importorskip("pandas")
+    evaluation = pytest.importorskip("utilsforecast.evaluation")
+    losses = pytest.importorskip("utilsforecast.losses")
+    frame = pandas.DataFrame({**LONG, "ds": pandas.to_datetime(LONG["ds"])})
+    train = frame[frame.ds < "2022-07-01"]
+    forecaster = TollamaForecaster("seasonal-naive", freq="MS", client=client).fit(train)
+    found = forecaster.predict(6)
+    joined = frame[frame.ds >= "2022-07-01"].merge(found, on=["unique_id", "ds"])
+    scores = evaluation.evaluate(joined, metrics=[losses.mae], models=["seasonal-naive"])
+    by_id = dict(zip(scores["unique_id"], scores["seasonal-naive"], strict=True))
+    # The value a year earlier is 12 lower in "a" and 24 lower in "b".
+    assert by_id == {"a": pytest.approx(12.0), "b": pytest.approx(24.0)}
+    bands = forecaster.predict_quantiles(2, alpha=[0.1, 0.9])
+    assert (bands["seasonal-naive-q-0.1"] < bands["seasonal-naive-q-0.9"]).all()
