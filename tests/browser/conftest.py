@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -72,6 +73,14 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def charts(pyz):
+    """Leaves out what needs charts where the .pyz was built without npm."""
+    with zipfile.ZipFile(pyz) as archive:
+        if not any(name.startswith("tollama/_vendor/web/") for name in archive.namelist()):
+            pytest.skip("this .pyz was built without the chart library (npm was not there)")
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +183,7 @@ def view(request):
 
 
 @pytest.fixture
-def visit(chromium, axe):
+def visit(chromium, charts, axe):
     """visit(daemon, (width, theme)) opens a page and watches it until the test ends."""
     opened = []
 

@@ -37,7 +37,7 @@ def test_models_are_listed_with_what_they_can(daemon, visit, view):
     assert "season_length" in panel.text_content()
     seen.check()
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.locator("dialog").wait_for(state="detached")
     offered = page.locator('.card[data-model="chronos2"]')
     assert "future covariates" in offered.text_content()
     assert "478 MB" in offered.text_content()

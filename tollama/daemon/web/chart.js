@@ -49,7 +49,7 @@ export function drawChart(host, spec) {
       bands,
       legend: { show: false },
       padding: [12, 14, 0, 4],
-      cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { size: 7 }, hover: { skip: [] } },
+      cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { size: 7 }, dataIdx: (u, series, at) => at },
       scales: { x: { time: spec.time }, y: { range: (u, low, high) => padded(low, high) } },
       axes: [xAxis(spec), yAxis()],
       hooks: { drawAxes: [(u) => cutLines(u, spec.cutoffs ?? [])] },

@@ -3,21 +3,21 @@
 import { announce, h } from "./dom.js";
 import { moment, number } from "./numbers.js";
 
-/** The values at an x as rows [name, value, interval, colour]. */
+/** The values at an x as rows [name, value, intervals, colour, height]. */
 function rowsAt(spec, hidden, x) {
   const rows = [];
   const at = spec.history.xs.indexOf(x);
-  if (at >= 0 && spec.history.ys[at] !== undefined) rows.push(["observed", number(spec.history.ys[at]), "", null]);
+  if (at >= 0 && spec.history.ys[at] !== undefined) rows.push(["observed", number(spec.history.ys[at]), "", null, spec.history.ys[at]]);
   for (const one of spec.forecasts) {
     const i = one.xs.indexOf(x);
     // The first point of a joined line is the last observation, not a forecast.
     if (i < (one.joined ? 1 : 0) || hidden.has(one.name)) continue;
     const bands = [...one.bands].sort((a, b) => a.level - b.level).map((band) => `${band.level} %: ${number(band.low[i])} to ${number(band.high[i])}`);
-    rows.push([one.name, number(one.mean[i]), bands, one.colour]);
+    rows.push([one.name, number(one.mean[i]), bands, one.colour, one.mean[i]]);
   }
   if (spec.expected) {
     const i = spec.expected.xs.indexOf(x);
-    if (i >= 0) rows.push(["expected", `${number(spec.expected.low[i])} to ${number(spec.expected.high[i])}`, "", null]);
+    if (i >= 0) rows.push(["expected", `${number(spec.expected.low[i])} to ${number(spec.expected.high[i])}`, "", null, spec.expected.high[i]]);
   }
   return rows;
 }
@@ -50,7 +50,9 @@ export function attachReadout(plot, frame, spec, hidden) {
     const left = plot.valToPos(x, "x");
     const room = plot.over.clientWidth;
     tip.style.left = `${left + 14 + width < room ? left + 14 : Math.max(0, left - width - 14)}px`;
-    tip.style.top = "8px";
+    // Beside the lines rather than over them: below where the values are high.
+    const high = plot.valToPos(rows.at(-1)[4], "y") < plot.over.clientHeight / 2;
+    tip.style.top = `${high ? plot.over.clientHeight - tip.offsetHeight - 8 : 8}px`;
     return rows;
   }
   plot.hooks.setCursor = [...(plot.hooks.setCursor ?? []), show];
