@@ -12,7 +12,7 @@ def main(argv=None):
         )
         return 2
     argv = sys.argv[1:] if argv is None else argv
-    if argv in (["--version"], ["-V"]):
+    if argv in (["--version"], ["-V"], ["-v"]):
         import tollama
 
         sys.stdout.write("tollama %s\n" % tollama.__version__)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,25 @@ def test_output_goes_to_a_file_in_the_form_of_its_ending(tollama, tmp_path):
     assert not list(tmp_path.glob("out.csv.*"))
 
 
+def test_a_dash_and_devices_are_written_to_and_not_replaced(tollama, tmp_path):
+    args = ["run", "naive", AIR, "--horizon", "1", "--format", "csv"]
+    assert tollama(*args, "-o", "-").stdout.startswith("id,timestamp,mean")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    tollama(*args, "-o", str(pipe))
+    reader.join(20)
+    assert got[0].startswith("id,timestamp,mean")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "real.csv")
+    tollama(*args, "-o", str(link))
+    assert link.is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("id,timestamp,mean")
+
+
 def test_standard_input_and_json_lines(tollama):
     lines = '{"id":"x","target":[1,2,3]}\n{"id":"y","target":[4,5,6]}\n'
     found = tollama("run", "naive", "-", "--horizon", "1", stdin=lines)
@@ -96,6 +117,13 @@ def test_standard_input_and_json_lines(tollama):
         (["ps", "--base-url", "http://127.0.0.1:1"], 4, "tollama serve"),
         (["show", "nothing"], 3, "nothing"),
         (["serve", "--port", "99999"], 2, "expected a port"),
+        (["run", "auto", AIR, "--horizn", "3"], 2, "did you mean --horizon?"),
+        (["run", "auto", AIR, "--horizon", "x"], 2, "error: run: --horizon: expected an integer"),
+        (["run", "auto", AIR, "--format", "xml"], 2, "expected one of table, json, csv, jsonl"),
+        (["list", "--timeout", "0"], 2, "expected seconds above zero, got '0'"),
+        (["config"], 2, "error: config: the following arguments are required: action"),
+        (["run", "auto", AIR, "-o", "nowhere/x.csv"], 2, "--output: expected a file in a folder"),
+        (["run", "auto", AIR, "-o", "examples"], 2, "--output: expected a file, got a folder"),
         (["rm", "auto"], 2, "built in"),
     ],
 )
@@ -103,6 +131,7 @@ def test_mistakes_have_their_exit_code_and_say_what_is_wrong(tollama, args, code
     found = tollama(*args, check=code)
     assert text in found.stderr
     assert "Traceback" not in found.stderr
+    assert "usage:" not in found.stderr
 
 
 @pytest.mark.parametrize(
@@ -156,6 +185,18 @@ def test_secrets_appear_nowhere(start, tmp_path):
     for secret in ("SECRETTOKENVALUE", "OTHERSECRET", "opensesame"):
         assert secret not in text
     assert '"TOLLAMA_HF_TOKEN_present":true' in text.replace(" ", "")
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/api", "/api/"])
+def test_a_base_address_may_end_as_ollama_writes_it(daemon, tollama, ending):
+    assert "auto" in tollama("list", "--base-url", daemon.url + ending).stdout
+
+
+def test_a_daemon_that_says_nothing_is_given_up(tollama):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = tollama("list", "--base-url", url, "--timeout", "0.2", check=5)
+    assert "did not answer within 0.2 s (--timeout)" in found.stderr
 
 
 def test_loopback_is_never_called_through_a_proxy(daemon):

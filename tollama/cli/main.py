@@ -15,12 +15,12 @@ from collections import namedtuple
 from importlib import import_module
 
 from tollama.core import redact
-from tollama.core.errors import Cancelled, TollamaError
+from tollama.core.errors import Cancelled, InvalidRequest, TollamaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from typing import Any
+    from typing import Any, NoReturn
 
 
 class Command(namedtuple("Command", "name module summary examples")):
@@ -176,6 +176,10 @@ ALIASES = {"ls": "list", "delete": "rm", "copy": "cp"}
 
 def main(argv: list[str]) -> int:
     """Run a command line; returns the exit code of the table in core/errors.py."""
+    # A caller may have closed them (`>&-`): what is written then goes nowhere.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         code = dispatch(argv)
         sys.stdout.flush()
@@ -184,7 +188,7 @@ def main(argv: list[str]) -> int:
         return report(error)
     except KeyboardInterrupt:
         # Ctrl-C is silent; on a terminal the shell's prompt must not follow the "^C".
-        if sys.stderr is not None and sys.stderr.isatty():
+        if sys.stderr.isatty():
             sys.stderr.write("\n")
         return Cancelled.exit_code
     except BrokenPipeError:
@@ -192,9 +196,8 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
-        return report(
-            TollamaError(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
-        )
+        reason = (error.strerror or str(error)).lower()
+        return report(TollamaError(f"{error.filename or ''}: {reason}".lstrip(": ")))
 
 
 def report(error: TollamaError) -> int:
@@ -215,7 +218,7 @@ def dispatch(argv: list[str]) -> int:
     if name in ("-h", "--help"):
         sys.stdout.write(overview())
         return 0
-    if name in ("-V", "--version"):
+    if name in ("-v", "-V", "--version"):
         name = "version"
     if name == "help":
         if not rest:
@@ -230,7 +233,7 @@ def dispatch(argv: list[str]) -> int:
     parser = build(command, module)
     try:
         args = parser.parse_args(rest)
-    except SystemExit as stop:  # argparse has printed the help or the mistake
+    except SystemExit as stop:  # argparse has printed the help
         return stop.code if isinstance(stop.code, int) else 2
     # `list_` and `config_` would hide a builtin and a module under their own names.
     handler = getattr(module, f"{command.name}_", None) or getattr(module, command.name)
@@ -242,7 +245,13 @@ def build(command: Command, module: Any) -> ArgumentParser:
     """A command's parser, with its examples below the options."""
     from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
-    parser = ArgumentParser(
+    class Parser(ArgumentParser):
+        """A parser whose mistakes are errors like all others, instead of a page of usage."""
+
+        def error(self, message: str) -> NoReturn:
+            raise InvalidRequest(mistake(self, command.name, message))
+
+    parser = Parser(
         prog=f"tollama {command.name}",
         description=command.summary + ".",
         epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples),
@@ -253,6 +262,29 @@ def build(command: Command, module: Any) -> ArgumentParser:
     return parser
 
 
+def mistake(parser: ArgumentParser, name: str, message: str) -> str:
+    """What argparse found wrong, in our words and with the option that was meant."""
+    import re
+
+    message = message.removeprefix("argument ")
+    message = message.replace("invalid int value:", "expected an integer, got")
+    message = message.replace("invalid float value:", "expected a number, got")
+    choice = re.fullmatch(r"(.*): invalid choice: (.*) \(choose from (.*)\)", message)
+    if choice:
+        allowed = choice[3].replace("'", "")
+        message = f"{choice[1]}: expected one of {allowed}, got {choice[2]}"
+    rest = message.removeprefix("unrecognized arguments: ")
+    hint = ""
+    if rest != message and rest.startswith("-"):
+        from difflib import get_close_matches
+
+        given = rest.split(" ")[0].partition("=")[0]
+        known = [text for action in parser._actions for text in action.option_strings]
+        near = get_close_matches(given, known, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+    return f"{name}: {message}{hint or f'; see: tollama help {name}'}"
+
+
 def add_client(parser: ArgumentParser) -> None:
     """The flags of every command that calls the daemon."""
     parser.add_argument(
@@ -261,8 +293,21 @@ def add_client(parser: ArgumentParser) -> None:
         help="address of the daemon (default TOLLAMA_HOST or http://localhost:11435)",
     )
     parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="give up when nothing comes for so long"
+        "--timeout", type=seconds, metavar="SECONDS", help="give up when nothing comes for so long"
     )
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above zero, as an argument."""
+    from argparse import ArgumentTypeError
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise ArgumentTypeError(f"expected seconds above zero, got {text!r}")
+    return value
 
 
 def unknown(name: str) -> str:

@@ -134,6 +134,8 @@ def version(args: Namespace) -> int:
         from tollama.daemon import diagnostics
 
         for name, value in diagnostics.build().items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{part} {found}" for part, found in value.items())
             sys.stdout.write(f"  {name:<12} {value}\n")
     try:
         remote = call.connect(args.base_url, timeout=args.timeout or 2.0)
