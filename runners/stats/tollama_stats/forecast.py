@@ -63,7 +63,8 @@ def forecast(
         return _all_missing(model, horizon, quantiles)
     y = history.values
     # Naive2 is a scale to measure by: it takes only a season that is known.
-    unknown = asked is None and freq_class is None and season_length == 1 and model != "naive2"
+    searches = model != "naive2" and _is_seasonal(model)
+    unknown = asked is None and freq_class is None and season_length == 1 and searches
     if unknown:
         main = detect_season(y)
     seasons = _candidate_seasons(asked, main, freq_class) if model == "auto" else [main]
@@ -117,13 +118,17 @@ def _choose(
         if done.reason:
             warnings.append(f"{done.reason}: used {done.method}")
     shortest = next((season for season in seasons if season > 1), 1)
-    asked_for_one = model == "auto" or METHODS[model].season != "ignored"
-    if not choice.seasons and asked_for_one and len(y) < SHORTEST_SHARE * shortest:
+    if not choice.seasons and _is_seasonal(model) and len(y) < SHORTEST_SHARE * shortest:
         warnings.append(
             f"{_count(len(y), 'observation')}, fewer than {SHORTEST_SHARE} seasons of {shortest}: "
             "used no seasonal pattern"
         )
     return choice
+
+
+def _is_seasonal(model: str) -> bool:
+    """Whether a model does anything with a season."""
+    return model == "auto" or METHODS[model].season != "ignored"
 
 
 def _restored(history: History, path: Sequence[float]) -> list[float]:
