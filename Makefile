@@ -5,7 +5,7 @@ TORCH  ?= 1
 BIN     = $(VENV)/bin
 PYTEST  = $(BIN)/python -m pytest
 
-.PHONY: test lint build bench format clean fuzz soak
+.PHONY: test lint build bench format clean
 
 test: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
 	$(PYTEST) $(ARGS)
