@@ -177,7 +177,8 @@ function showColumns(open) {
 function showFacts() {
   const one = state.chosen;
   if (!one) return fill(byId("facts"));
-  const span = one.stamps ? `${moment(one.stamps[0], one.form)} to ${moment(one.stamps.at(-1), one.form)}` : "rows in order, no dates";
+  const whole_ = (text) => h("span.nowrap", {}, text);
+  const span = one.stamps ? [whole_(moment(one.stamps[0], one.form)), " to ", whole_(moment(one.stamps.at(-1), one.form))] : "rows in order, no dates";
   const gaps = [];
   if (one.gaps) gaps.push(`${whole(one.gaps)} ${one.gaps === 1 ? "step is" : "steps are"} absent`);
   if (one.missing) gaps.push(`${whole(one.missing)} ${one.missing === 1 ? "value is" : "values are"} empty`);

@@ -14,7 +14,7 @@ export function number(value) {
 /** A function that writes numbers of one column or table alike: as many decimals as all need. */
 export function alike(values) {
   const sizes = values.filter((value) => Number.isFinite(value)).map(Math.abs);
-  const top = sizes.length ? Math.max(...sizes) : 0;
+  const top = sizes.reduce((most, size) => Math.max(most, size), 0);
   if (top >= 1e12 || (top > 0 && top < 1e-4)) return number;
   if (sizes.every(Number.isInteger)) return number;
   const decimals = Math.max(0, Math.min(6, 4 - Math.floor(Math.log10(top || 1))));
