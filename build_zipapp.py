@@ -47,7 +47,14 @@ EPOCH = 315532800  # 1980-01-01, the first date a zip can hold
 # its modules get theirs in this order of how many starts run them, as long as there is room.
 CORE_LIMIT = 490_000
 HOT = (
-    *("__main__", "tollama/__", "tollama/_bytecode", "tollama/core/", "tollama/cli/main", "tollama/cli/call"),
+    *(
+        "__main__",
+        "tollama/__",
+        "tollama/_bytecode",
+        "tollama/core/",
+        "tollama/cli/main",
+        "tollama/cli/call",
+    ),
     *("runners/stats/", "tollama/cli/", "tollama/models/", "tollama/daemon/"),
 )
 

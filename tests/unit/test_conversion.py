@@ -69,7 +69,7 @@ def test_missing_packages_are_named(convert):
 
 def test_a_failed_conversion_leaves_nothing(convert, tmp_path):
     before = tree(tmp_path / "models")
-    with pytest.raises(RunnerError, match="model 'mine' cannot be converted: .*U8|numpy"):
+    with pytest.raises(RunnerError, match=r"model 'mine' cannot be converted: .*U8|numpy"):
         convert("half", "mine")  # its weights are no floats, or there is no NumPy here
     assert tree(tmp_path / "models") == before
     with pytest.raises(ModelNotFound):
