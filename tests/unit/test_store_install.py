@@ -72,7 +72,8 @@ def test_copy_over_an_older_model_replaces_it(home, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "\xff", '{"name":5}', '{"name":"other","family":"x","source":{}}', "[" * 9999]
+    "text",
+    ["{", "[]", "\xff", '{"name":5}', '{"name":"other","family":"x","source":{}}', "[" * 9999],
 )
 def test_a_model_whose_manifest_cannot_be_read_is_named_and_removed(tmp_path, text):
     folder = tmp_path / "models" / "mine"
