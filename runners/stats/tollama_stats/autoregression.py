@@ -52,32 +52,73 @@ def burg(x: Sequence[float], longest: int) -> Autoregression:
     return best[1]
 
 
-def autoregression(
-    y: Sequence[float], horizon: int, season: int, *, drift_share: float | None = None
-) -> Prediction:
-    """AR(p) on differences at lag `season` (1: ordinary), of log y where that is sensible.
+class Differenced(NamedTuple):
+    """An autoregression of the differences at lag `season`, with their mean change a step."""
 
-    The mean difference, a drift, is shrunk to `drift_share` of it; by default half, or 0.7 for a
-    long non-seasonal series. Needs `season` + 8 observations.
+    season: int
+    drift: float
+    model: Autoregression
+    observations: int
+
+    def extend(self, z: Sequence[float], horizon: int) -> list[float]:
+        """The `horizon` values after z; z has a season and the model's order of observations."""
+        order = len(self.model.coefficients)
+        recent = z[-self.season - order :]
+        x = [b - a - self.drift for a, b in zip(recent, recent[self.season :], strict=False)]
+        path = list(z[-self.season :])
+        for k, step in enumerate(_iterate(self.model.coefficients, x, horizon)):
+            path.append(path[k] + step + self.drift)
+        return path[self.season :]
+
+
+def fit_differences(
+    z: Sequence[float], season: int, *, drift_share: float | None = None
+) -> Differenced:
+    """The model of z_t - z_{t-season}, which needs `season` + 8 observations.
+
+    The mean difference is shrunk to `drift_share` of it; by default half, or 0.7 for a long
+    non-seasonal series.
     """
-    on_logs = logs_are_sensible(y)
-    z = list(map(math.log, y)) if on_logs else list(y)
     differences = list(map(float.__sub__, z[season:], z[:-season]))
     n = len(differences)
     if drift_share is None:
         drift_share = 0.7 if season == 1 and n >= 30 else 0.5
     drift = drift_share * sum(differences) / n
-    x = [v - drift for v in differences]
     reach = max(season + 1, 6) if season <= SHORT_SEASON else 28
-    model = burg(x, min(n // 4, reach, LONGEST))
-    steps = _iterate(model.coefficients, x, horizon)
-    levels = z[-season:]
-    for k in range(horizon):
-        levels.append(levels[k] + steps[k] + drift)
-    sigma = math.sqrt(model.variance * n / max(n - len(model.coefficients) - 1, 1))
-    spread = _standard_errors(model.coefficients, horizon, season, sigma)
-    prediction = Prediction(levels[season:], spread)
-    return exponentials(prediction) if on_logs else prediction
+    model = burg([v - drift for v in differences], min(n // 4, reach, LONGEST))
+    return Differenced(season, drift, model, n)
+
+
+def autoregression(
+    y: Sequence[float], horizon: int, season: int, *, drift_share: float | None = None
+) -> Prediction:
+    """AR(p) on differences at lag `season` (1: ordinary), of log y where that is sensible."""
+    on_logs = logs_are_sensible(y)
+    z = list(map(math.log, y)) if on_logs else list(y)
+    found = predict(fit_differences(z, season, drift_share=drift_share), z, horizon)
+    return exponentials(found) if on_logs else found
+
+
+def predict(fitted: Differenced, z: Sequence[float], horizon: int) -> Prediction:
+    """The prediction of a fitted model after z."""
+    return Prediction(fitted.extend(z, horizon), standard_errors(fitted, horizon))
+
+
+def standard_errors(fitted: Differenced, horizon: int) -> list[float]:
+    """sigma sqrt(psi_0^2 + ... + psi_{h-1}^2), psi of the model and its differencing together."""
+    coefficients, season = fitted.model.coefficients, fitted.season
+    order, n = len(coefficients), fitted.observations
+    sigma = math.sqrt(fitted.model.variance * n / max(n - order - 1, 1))
+    psi = [1.0] + [0.0] * (horizon - 1)
+    if order:
+        psi[1:] = _iterate(coefficients, [0.0] * (order - 1) + [1.0], horizon - 1)
+    for k in range(season, horizon):
+        psi[k] += psi[k - season]
+    errors, total = [], 0.0
+    for p in psi:
+        total += p * p
+        errors.append(sigma * math.sqrt(total))
+    return errors
 
 
 def _aicc(variance: float, n: int, order: int) -> float:
@@ -96,19 +137,3 @@ def _iterate(coefficients: Sequence[float], x: Sequence[float], horizon: int) ->
     for k in range(horizon):
         path.append(sum(map(mul, backwards, path[k:])))
     return path[order:]
-
-
-def _standard_errors(
-    coefficients: Sequence[float], horizon: int, season: int, sigma: float
-) -> list[float]:
-    """sigma sqrt(psi_0^2 + ... + psi_{h-1}^2), psi of the model and its differencing together."""
-    order = len(coefficients)
-    psi = _iterate(coefficients, [0.0] * (order - 1) + [1.0], horizon - 1) if order else []
-    psi = [1.0, *psi] if order else [1.0] + [0.0] * (horizon - 1)
-    for k in range(season, horizon):
-        psi[k] += psi[k - season]
-    errors, total = [], 0.0
-    for p in psi:
-        total += p * p
-        errors.append(sigma * math.sqrt(total))
-    return errors

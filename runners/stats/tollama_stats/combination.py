@@ -7,8 +7,8 @@ season:
 * up to 23 steps, or none: the methods of `components`, weighted by what series of the competitions
   with such features have taught (`weights`); equally for days and weeks, where there are no such
   lessons;
-* a day, or a day and a week (24 and 168 hours): the shape of the last cycles is nearly all there is
-  to know, so autoregressions on the differences at each cycle, the longer one counting twice;
+* a day, or a day and a week (24 and 168 hours): autoregressions on the differences at each cycle,
+  by how well each did over the last days;
 * a long year (52 weeks): Theta without the season, autoregressions with and without it;
 * intermittent demand: Syntetos-Boylan, Teunter-Syntetos-Babai and simple smoothing.
 """
@@ -20,21 +20,20 @@ from collections.abc import Sequence
 from statistics import pstdev
 from typing import NamedTuple
 
-from .autoregression import autoregression
 from .components import BASE, SLOTS, components
+from .cycles import day_and_week, long_year
 from .features import STEPS, features
 from .intermittent import is_intermittent
-from .methods import on_adjusted, run
-from .naive import seasonal_naive
+from .methods import run
 from .prediction import Prediction, average, seasonal_change
-from .seasonality import is_cycle, remove_season
-from .theta import dynamic_optimised_theta
+from .seasonality import is_cycle
 from .weights import equal_shares, learned_shares
 
 LONGEST_FIT = 1_500
 LONG_SEASON = 24  # from here on autoregressions carry the season
 FEWEST = 6  # observations below which one method is all that can be fitted
 GROWING = ("dotm", "ar")  # methods that know how fast their errors grow
+TRUST_IN_OTHER = 0.5  # a series of unknown frequency may be like nothing in the lessons
 OWN_SHARE = 0.7  # of the spread; the rest is the seasonal change
 
 
@@ -59,9 +58,9 @@ def combine(
         only = run("dotm", y, horizon, 1)
         return Combination(only.prediction, {only.method: 1.0}, [])
     if short >= LONG_SEASON and long > short and is_cycle(y, short):
-        return _day_and_week(y, horizon, short, long)
+        return _mixed(y, *day_and_week(y, horizon, short, long))
     if long >= LONG_SEASON and is_cycle(y, long):
-        return _long_year(y, horizon, short if short < long else 1, long)
+        return _mixed(y, *long_year(y, horizon, short if short < long else 1, long))
     return _short_season(y, horizon, short if short < LONG_SEASON else 1, freq_class)
 
 
@@ -74,7 +73,8 @@ def _short_season(
         shares = equal_shares()
     else:
         found = components(y, max(horizon, STEPS[kind]), season)
-        shares = learned_shares(features(y, found, kind))
+        trust = TRUST_IN_OTHER if kind == "O" else 1.0
+        shares = learned_shares(features(y, found, kind), trust=trust)
     parts = {
         name: Prediction(p.mean[:horizon], p.spread[:horizon]) for name, p in found.parts.items()
     }
@@ -89,26 +89,6 @@ def _kind(freq_class: str | None, season: int) -> str | None:
     if season == 1 and freq_class in ("Y", "Q", "M"):
         return freq_class
     return "O" if season == 1 and freq_class is None else None
-
-
-def _day_and_week(y: Sequence[float], horizon: int, day: int, week: int) -> Combination:
-    daily, weekly = f"ar-{day}", f"ar-{week}"
-    parts = {daily: autoregression(y, horizon, day, drift_share=0.0)}
-    if len(y) < week + 2 * day:
-        parts["seasonal-naive"] = seasonal_naive(y, horizon, day)
-        return _mixed(y, parts, dict.fromkeys(parts, 1 / 2), [day])
-    parts[weekly] = autoregression(y, horizon, week, drift_share=0.0)
-    return _mixed(y, parts, {daily: 1 / 3, weekly: 2 / 3}, [day, week])
-
-
-def _long_year(y: Sequence[float], horizon: int, short: int, year: int) -> Combination:
-    adjustment = remove_season(y, year, horizon)
-    parts = {
-        "dotm": on_adjusted(dynamic_optimised_theta, adjustment, horizon),
-        f"ar-{year}": autoregression(y, horizon, year),
-        "ar" if short == 1 else f"ar-{short}": autoregression(y, horizon, short),
-    }
-    return _mixed(y, parts, dict.fromkeys(parts, 1 / 3), [short, year] if short > 1 else [year])
 
 
 def _mixed(

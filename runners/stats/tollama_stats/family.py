@@ -5,15 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from tollama.core import calendar, fields
+from tollama.core.frequency import CLOCK, DAY, MONTHLY
 from tollama.core.runner_sdk import Forecast, ForecastRequest, ForecastResponse, Runner
 
 from .forecast import MODELS, forecast
 
-# The calibration classes of intervals.py by calendar unit.
-CLASSES = {
-    "S": "H", "min": "H", "h": "H", "D": "D", "B": "D", "W": "W", "MS": "M", "ME": "M",
-    "QS": "Q", "QE": "Q", "YS": "Y", "YE": "Y",
-}  # fmt: skip
+DAYS = {"D": 1, "B": 1, "W": 7}
+BY_DAYS = {1: "D", 7: "W"}
+BY_MONTHS = {1: "M", 3: "Q", 12: "Y"}
+
+
+def frequency_class(freq: calendar.Freq | None) -> str | None:
+    """Y, Q, M, W, D or H, whatever the spelling (12 months are a year); None for all else."""
+    if freq is None:
+        return None
+    if freq.unit in MONTHLY:
+        return BY_MONTHS.get(freq.n * MONTHLY[freq.unit])
+    if freq.unit in DAYS:
+        return BY_DAYS.get(freq.n * DAYS[freq.unit])
+    step = freq.n * CLOCK[freq.unit]
+    if step % DAY:
+        return "H" if CLOCK["S"] <= step < DAY else None
+    return BY_DAYS.get(step // DAY)
 
 
 class Stats(Runner):
@@ -47,7 +60,7 @@ class Stats(Runner):
                 request.horizon,
                 quantiles=request.quantiles,
                 season_length=series.season_length,
-                freq_class=CLASSES.get(freq.unit) if freq else None,
+                freq_class=frequency_class(freq),
                 options=request.options,
             )
             levels = found.quantiles if request.quantiles else None

@@ -18,7 +18,7 @@ from .seasonality import SHORTEST_SHARE, detect_season
 
 MODELS = (*METHODS, "auto")
 COMPETITION = ("naive2", "ses", "holt", "damped", "comb", "theta")  # M4's benchmarks
-LONGER = {("W", 1): 52, ("D", 7): 365, ("D", 5): 260, ("H", 60): 1440}
+LONGER = {("W", 1): 52, ("D", 7): 364, ("D", 5): 260, ("H", 60): 1440}
 
 
 class Result(NamedTuple):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 SHORTEST_SHARE = 3  # a test needs this many full seasons
 CALENDAR = (4, 7, 12, 24, 52, 96, 168)
 CLEARLY, PREFERENCE = 10.0, 20.0  # in units of BIC
+PHASES = 8  # parts of a long cycle that have a mean of their own
 LONGEST_SEARCH = 1_500
 LAGS = 200  # Bartlett's sum over more lags than this is estimated from every k-th
 
@@ -152,32 +153,52 @@ def remove_season(y: Sequence[float], season: int, horizon: int) -> Adjustment:
 def detect_season(y: Sequence[float]) -> int:
     """The season of a series whose frequency is not known; 1 when there is none.
 
-    Works on first differences, so that a random walk's slow swings do not look like seasons.
-    Candidates are the peaks of the autocorrelation; each is judged by BIC as a model of seasonal
-    means, which charges long seasons for their many parameters. One must win clearly against none;
-    between two that do, the periods of the calendar are preferred (a series with a year of 12 often
-    does nearly as well with 6).
+    A season of m steps must show in the changes, over one step or over m/8 to m/4 steps: in the
+    level a random walk's slow swings look like seasons, and in the changes of one step a long
+    smooth wave drowns in noise. Peaks of the autocorrelation are the candidates; each is judged by
+    the BIC of a model that gives phases of the cycle a mean of their own. One must win clearly
+    against none; among those that do, the calendar's periods are preferred.
     """
-    recent = y[-LONGEST_SEARCH:]
-    longest = min((len(recent) - 1) // SHORTEST_SHARE, 400)
-    if longest < 2:
-        return 1
-    changes, variance = _deviations(list(map(float.__sub__, recent[1:], recent[:-1])))
-    n = len(changes)
-    if variance <= 0:
-        return 1
-    r = [1.0] + [sum(map(mul, changes[k:], changes)) / variance for k in range(1, longest + 2)]
-    high = [k for k in range(2, longest + 1) if r[k] > 2.0 / math.sqrt(n)]
-    peaks = [k for k in high if r[k] >= max(r[k - 1], r[k + 1])]
-    candidates = {*sorted(peaks, key=lambda k: -r[k])[:8], *(k for k in high if k in CALENDAR)}
+    y = y[-LONGEST_SEARCH:]
+    longest = min((len(y) - 1) // SHORTEST_SHARE, 400)
     best, best_gain = 1, 0.0
-    for season in sorted(candidates):
-        totals = [sum(changes[i::season]) for i in range(season)]
-        counts = [len(range(i, n, season)) for i in range(season)]
-        explained = sum(t * t / c for t, c in zip(totals, counts, strict=True)) / variance
-        gain = -n * math.log(max(1 - explained, 1e-9)) - (season - 1) * math.log(n)
-        if gain > CLEARLY:
-            gain += PREFERENCE if season in CALENDAR else 0.0
-            if gain > best_gain:
-                best, best_gain = season, gain
+    span = 1
+    while 4 * span < longest or span == 1 < longest:
+        changes, variance = _deviations(list(map(float.__sub__, y[span:], y)))
+        if variance <= 0:
+            return best
+        lowest, highest = (4 * span + 1, min(8 * span, longest)) if span > 1 else (2, longest)
+        for season in _peaks(changes, variance, lowest, highest, 2 * math.sqrt(span / len(y))):
+            phases = season if span == 1 else PHASES
+            gain = _phase_gain(changes, variance, season, phases, span)
+            if gain > CLEARLY:
+                gain += PREFERENCE if season in CALENDAR else 0.0
+                if gain > best_gain:
+                    best, best_gain = season, gain
+        span *= 2
     return best
+
+
+def _peaks(
+    changes: Sequence[float], variance: float, lowest: int, highest: int, bar: float
+) -> list[int]:
+    """The lags from `lowest` to `highest` with the highest peaks, and the calendar's over `bar`."""
+    r = {k: sum(map(mul, changes[k:], changes)) / variance for k in range(lowest - 1, highest + 2)}
+    high = [k for k in range(lowest, highest + 1) if r[k] > bar]
+    peaks = sorted((k for k in high if r[k] >= max(r[k - 1], r[k + 1])), key=lambda k: -r[k])
+    return sorted({*peaks[:8], *(k for k in high if k in CALENDAR)})
+
+
+def _phase_gain(
+    changes: Sequence[float], variance: float, season: int, phases: int, span: int
+) -> float:
+    """BIC of no season less that of a mean for each phase; overlapping changes count once."""
+    totals, counts = [0.0] * phases, [0] * phases
+    place = [i * phases // season for i in range(season)]
+    for i, v in enumerate(changes):
+        phase = place[i % season]
+        totals[phase] += v
+        counts[phase] += 1
+    explained = sum(t * t / c for t, c in zip(totals, counts, strict=True)) / variance
+    n = len(changes) / span
+    return -n * math.log(max(1 - explained, 1e-9)) - (phases - 1) * math.log(n)

@@ -27,8 +27,11 @@ def equal_shares() -> dict[str, float]:
     return {name: 1 / len(BASE) for name in BASE}
 
 
-def learned_shares(numbers: Sequence[float]) -> dict[str, float]:
-    """The share of each slot for the numbers of `features`; they sum to one."""
+def learned_shares(numbers: Sequence[float], *, trust: float = 1.0) -> dict[str, float]:
+    """The share of each slot for the numbers of `features`; they sum to one.
+
+    With `trust` below one the rest is shared equally by the base methods.
+    """
     logits = list(PRIOR)
     for x, (_, centre, width, row) in zip((*numbers, math.e - 1), TABLE, strict=True):
         z = (math.copysign(math.log1p(abs(x)), x) - centre) / width
@@ -37,4 +40,8 @@ def learned_shares(numbers: Sequence[float]) -> dict[str, float]:
     highest = max(logits)
     powers = [math.exp(logit - highest) for logit in logits]
     total = sum(powers)
-    return {name: power / total for name, power in zip(SLOTS, powers, strict=True)}
+    equal = equal_shares()
+    return {
+        name: trust * power / total + (1 - trust) * equal.get(name, 0.0)
+        for name, power in zip(SLOTS, powers, strict=True)
+    }
