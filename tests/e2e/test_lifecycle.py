@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -66,6 +67,81 @@ def test_a_running_request_ends_before_the_daemon_does(start):
     assert daemon.process.wait(30) == 0
     thread.join(30)
     assert answers[0][0] == 200
+
+
+SLEEPER = """
+import time
+from tollama.core import fields
+from tollama.core.runner_sdk import Forecast, ForecastResponse, Runner, serve
+
+class Sleeper(Runner):
+    name = "sleeper"
+    options = {"seconds": fields.finite}
+
+    def forecast(self, request):
+        time.sleep(request.options.get("seconds", 0))
+        return ForecastResponse([Forecast(s.id, [1.0] * request.horizon) for s in request.series])
+
+serve(Sleeper())
+"""
+
+
+@pytest.fixture
+def sleeper(tmp_path):
+    """A folder with a family of one's own, whose model takes as long as it is asked to."""
+    folder = tmp_path / "families" / "sleeper"
+    (folder / "sleeper_family").mkdir(parents=True)
+    (folder / "sleeper_family" / "__main__.py").write_text(SLEEPER)
+    model = {"name": "sleeper", "source": {"type": "builtin"}}
+    family = {
+        "family": "sleeper",
+        "protocol": 1,
+        "module": "sleeper_family",
+        "batch": {"max_series": 16, "max_tokens": 1000},
+        "models": [model],
+    }
+    (folder / "runner.json").write_text(json.dumps(family))
+    return str(folder.parent)
+
+
+def sleep(seconds, **changes):
+    series = [{"target": [1]}]
+    options = {"seconds": seconds}
+    return {"model": "sleeper", "horizon": 1, "series": series, "options": options, **changes}
+
+
+def test_a_request_that_does_not_end_in_time_is_told_so_when_the_daemon_stops(start, sleeper):
+    daemon = start(TOLLAMA_RUNNERS=sleeper)
+    answers = []
+    thread = threading.Thread(
+        target=lambda: answers.append(daemon.request("POST", "/v1/forecast", sleep(600)))
+    )
+    thread.start()
+    wait_for(lambda: any(m["running"] for m in daemon.json("GET", "/api/ps")["models"]))
+    pids = runner_pids(daemon)
+    assert daemon.stop(timeout=30) == 0
+    thread.join(10)
+    status, _, data = answers[0]
+    assert (status, json.loads(data)["code"]) == (503, "unavailable")
+    wait_for(lambda: not any(map(alive, pids)))
+
+
+def test_a_runner_does_not_go_on_for_a_client_that_has_gone(start, sleeper):
+    daemon = start(TOLLAMA_RUNNERS=sleeper)
+    data = json.dumps(sleep(600)).encode()
+    head = f"POST /v1/forecast HTTP/1.1\r\nHost: x.localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+    with socket.create_connection((daemon.host, daemon.port)) as client:
+        client.sendall(head.encode() + data)
+        wait_for(lambda: any(m["running"] for m in daemon.json("GET", "/api/ps")["models"]))
+        pids = runner_pids(daemon)
+    wait_for(lambda: not any(map(alive, pids)), 30)
+    assert daemon.request("POST", "/v1/forecast", sleep(0))[0] == 200
+
+
+def test_a_deadline_holds_though_the_runner_computes_on(start, sleeper):
+    daemon = start(TOLLAMA_RUNNERS=sleeper)
+    assert daemon.request("POST", "/v1/forecast", sleep(600, timeout=0.2))[0] == 504
+    assert daemon.request("POST", "/v1/forecast", sleep(0))[0] == 200
 
 
 def test_killing_the_daemon_leaves_no_runner(start):

@@ -478,13 +478,22 @@ def test_cancel_wakes_a_waiting_reader(bench: Bench) -> None:
 def test_a_cancelled_job_that_goes_on_is_ended_when_others_wait(bench: Bench) -> None:
     process, call = bench.busy()
     call.cancel()
-    bench.advance(GRACE + 100)
+    bench.advance(GRACE + 1)
     assert not process.killed
     after = bench.submit("after")
     bench.advance(0)
     eventually(lambda: process.killed)
     bench.runners.batch(1).finish()
     assert only(after) == {"ok": True}
+
+
+def test_a_cancelled_job_does_not_go_on_for_long_though_nobody_waits(bench: Bench) -> None:
+    process, call = bench.busy()
+    call.cancel()
+    bench.advance(QUIET_GRACE - 0.1)
+    assert not process.killed
+    bench.advance(0.2)
+    eventually(lambda: process.killed)
 
 
 def test_cancel_of_an_answered_call_does_nothing(auto: Bench) -> None:

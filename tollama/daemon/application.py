@@ -20,7 +20,9 @@ from tollama.daemon.http_message import Limits
 from tollama.daemon.routes import Router
 from tollama.daemon.service import Service
 
-DRAIN_S = 10.0
+# How long running requests may take when we are told to end, and their last answers after that.
+DRAIN_S = 7.0
+CUT_S = 1.0
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -155,8 +157,13 @@ def _serve(service: Service, server: Server, log: Log, out: TextIO) -> int:
 
     def drain() -> None:
         log.message("stopping: running requests end first", "info")
+        # Those that do not are told so, in time for a supervisor that kills after ten seconds.
+        late = threading.Timer(DRAIN_S, service.scheduler.close, (0.0,))
+        late.daemon = True
+        late.start()
         service.pulls.close(2.0)  # they go on at the next start; nobody waits for hours here
-        server.drain(DRAIN_S)
+        server.drain(DRAIN_S + CUT_S)
+        late.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -167,5 +174,5 @@ def _serve(service: Service, server: Server, log: Log, out: TextIO) -> int:
     try:
         server.serve_forever()
     finally:
-        service.close()
+        service.close(CUT_S)
     return 0

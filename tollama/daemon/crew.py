@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 # ENDED has no replicas any more.
 OPEN, RETIRING, STOPPING, ENDED = "open", "retiring", "stopping", "ended"
 
-# What a runner may still take after everyone has given up on its batch: when others wait, when not.
+# What a runner may still take after everyone has given up on its batch: when others wait, and when
+# only the loading of its model would be lost.
 GRACE = 3.0
-QUIET_GRACE = 5.0
+QUIET_GRACE = 10.0
 # How long a lane that could not start another replica goes on without trying.
 GROW_PAUSE = 30.0
 # Idle replicas beyond the first stay at least this long, whatever keep_alive says.
@@ -172,9 +173,8 @@ class Crew:
             )
         until = replica.deadline
         if not replica.live:
-            until = replica.dead_since + GRACE
-            if not lane.backlog and lane.state is OPEN:
-                until = max(until, replica.last_deadline + QUIET_GRACE)
+            quiet = not lane.backlog and lane.state is OPEN
+            until = replica.dead_since + (QUIET_GRACE if quiet else GRACE)
         until = min(until, lane.stop_at)
         if until <= now:
             replica.gives_up = True

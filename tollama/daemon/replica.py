@@ -47,7 +47,7 @@ class Replica:
         self.live = 0
         self.size = 0
         self.began = 0.0
-        self.deadline = self.last_deadline = math.inf
+        self.deadline = math.inf
         self.dead_since = math.inf
 
     def start(self) -> None:
@@ -65,7 +65,6 @@ class Replica:
         self.size = self.live = len(jobs)
         self.began = now
         self.deadline = min([job.deadline for job in jobs])
-        self.last_deadline = max([job.deadline for job in jobs])
         assert self.process is not None
         if self.lane.launch.batching:
             for number, job in enumerate(jobs):
@@ -96,7 +95,7 @@ class Replica:
         self.batch = b""
         self.pending.clear()
         self.live = 0
-        self.deadline = self.last_deadline = self.dead_since = math.inf
+        self.deadline = self.dead_since = math.inf
 
     # The thread
 
