@@ -7,7 +7,7 @@ error). At 80% and at 95%, K is the quantile of the errors so scaled that holds 
 collection counting the same, and G is the growth with the best interval score. Prints coverage
 and MSIS before and after; with --write, runners/stats/tollama_stats/calibration.py.
 
-Daily series have no collection here; they take the constants of the class O. Not covered: the
+Daily series have no collection here; they take the constants of weekly ones. Not covered: the
 methods for intermittent demand, whose intervals are quantiles of the history.
 """
 
@@ -153,8 +153,8 @@ def main() -> None:
             new95, new80 = (f"{factor:9.2f} {growth:5.1f}" for factor, growth in after)
             change = f"{now[0]:9.3f} ({was[0]:.3f}) {now[1]:7.2f} ({was[1]:.2f})"
             print(f"{model:14} {kind:5} {new95} {change} {new80}", flush=True)
-        if (model, "O") in table:
-            table[model, "D"] = table[model, "O"]
+        if (model, "W") in table:
+            table[model, "D"] = table[model, "W"]
     if args.write:
         write(table, ROOT / "runners" / "stats" / "tollama_stats" / "calibration.py")
 
