@@ -34,3 +34,8 @@ def _own_home(tmp_path, monkeypatch):
         if name.startswith(("TOLLAMA_", "HF_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TOLLAMA_HOME", str(tmp_path / "home"))
+
+
+def pytest_collection_modifyitems(items):
+    """The browser's driver keeps an event loop in this thread: its tests come last."""
+    items.sort(key=lambda item: "browser" in item.path.parts)

@@ -143,7 +143,7 @@ def answers(runner, requests):
 @pytest.mark.parametrize(
     ("checkpoint", "make", "count"),
     [
-        ("chronos2-hot", chronos2_request, 150),
+        ("chronos2-tiny", chronos2_request, 150),
         ("chronos2-tiny", chronos2_request, 40),
         ("bolt-hot", univariate_request, 60),
     ],
