@@ -12,7 +12,7 @@ import os
 import threading
 
 from tollama.cli import call
-from tollama.core import calendar, fields, names, schemas
+from tollama.core import calendar, fields, names, readers, schemas
 from tollama.core.errors import DaemonUnreachable, Forbidden, InvalidRequest, Loc
 from tollama.core.fields import Fields
 
@@ -156,8 +156,8 @@ class Tools:
             request: dict[str, Any] = {
                 "model": f.take("model", names.reader, "auto"),
                 "horizon": horizon,
-                "quantiles": list(f.take("quantiles", schemas.read_quantiles, (0.1, 0.5, 0.9))),
-                "options": {"timestamps": True, **f.take("options", schemas.read_options, {})},
+                "quantiles": list(f.take("quantiles", readers.quantiles, (0.1, 0.5, 0.9))),
+                "options": {"timestamps": True, **f.take("options", readers.options, {})},
                 "stream": False,
             }
             series, notes = self._series(f)
@@ -176,7 +176,7 @@ class Tools:
                 ),
                 "windows": f.take("windows", fields.integer(1), 3),
             }
-            options = f.take("options", schemas.read_options, {})
+            options = f.take("options", readers.options, {})
             request["series"], notes = self._series(f)
         if options:
             request["options"] = options
@@ -190,7 +190,7 @@ class Tools:
                 "level": f.take("level", fields.finite, 0.99),
             }
             size = f.take("detection_size", fields.integer(1), None)
-            options = f.take("options", schemas.read_options, {})
+            options = f.take("options", readers.options, {})
             request["series"], notes = self._series(f)
         if size is not None:
             request["detection_size"] = size

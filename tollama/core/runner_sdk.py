@@ -35,8 +35,8 @@ from tollama.core.errors import (
     TollamaError,
     Unsupported,
 )
+from tollama.core.readers import COMMON_OPTIONS
 from tollama.core.schemas import (
-    COMMON_OPTIONS,
     Forecast,
     ForecastRequest,
     ForecastResponse,

@@ -12,13 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tollama.core import calendar, fields, metrics, names
+from tollama.core import calendar, durations, fields, readers
 from tollama.core.errors import InvalidRequest, Loc, shown
 from tollama.core.fields import Fields
 
 MAX_HORIZON = 100_000
 MAX_OUTPUT_VALUES = 20_000_000
-COVARIATE_MODES = ("best_effort", "strict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,14 @@ class Series:
         with Fields(value, loc) as f:
             series = cls(
                 id=f.take("id", fields.string, f"series_{number}"),
-                target=f.take("target", _target, []),
-                freq=f.take("freq", _freq, None),
+                target=f.take("target", readers.target, []),
+                freq=f.take("freq", readers.freq, None),
                 timestamps=f.take("timestamps", fields.strings, None),
-                start=f.take("start", _timestamp, None),
-                past_covariates=f.take("past_covariates", _covariates, {}),
-                future_covariates=f.take("future_covariates", _covariates, {}),
+                start=f.take("start", readers.timestamp, None),
+                past_covariates=f.take("past_covariates", readers.covariates, {}),
+                future_covariates=f.take("future_covariates", readers.covariates, {}),
                 static_covariates=f.take("static_covariates", fields.plain_object, {}),
-                actuals=f.take("actuals", _target, None),
+                actuals=f.take("actuals", readers.target, None),
             )
             if "target" not in f.value or f.value["target"] is None:
                 f.reject("target", "this field is required")
@@ -174,14 +173,14 @@ class ForecastRequest:
             horizon = f.take("horizon", fields.integer(1, MAX_HORIZON))
             known_horizon = horizon if type(horizon) is int else None
             request = cls(
-                model=f.take("model", _model),
+                model=f.take("model", readers.model),
                 horizon=horizon,
-                quantiles=f.take("quantiles", read_quantiles, ()),
+                quantiles=f.take("quantiles", readers.quantiles, ()),
                 series=_series(f, offset, known_horizon, series_required),
-                options=f.take("options", read_options, {}),
+                options=f.take("options", readers.options, {}),
                 timeout=f.take("timeout", fields.positive, None),
-                metrics=f.take("metrics", _metrics, ()),
-                keep_alive=f.take("keep_alive", _keep_alive, None),
+                metrics=f.take("metrics", readers.metrics, ()),
+                keep_alive=f.take("keep_alive", durations.keep_alive, None),
                 stream=f.take("stream", fields.boolean, None),
             )
             if known_horizon is not None and not f.problems:
@@ -274,132 +273,6 @@ def _repeated(name: str, index: int, first: int) -> tuple[Loc, str]:
     )
 
 
-def _model(value: object, loc: Loc) -> str:
-    """A model's name as the client wrote it: answers echo that."""
-    names.reader(value, loc)
-    return str(value)
-
-
-def _target(value: object, loc: Loc) -> list[Any]:
-    items = fields.json_list(value, loc)
-    if not items or type(items[0]) is not list:
-        if not items:
-            raise fields.fail(loc, "expected at least one value, got an empty list")
-        return fields.numbers_or_null(items, loc)
-    problems: list[tuple[Loc, str]] = []
-    for index, row in enumerate(items):
-        try:
-            fields.numbers_or_null(row, (*loc, index))
-        except InvalidRequest as error:
-            problems += error.problems()
-            continue
-        if len(row) != len(items[0]):
-            problems.append(
-                (
-                    (*loc, index),
-                    f"expected {len(items[0])} values as in target[0], got {len(row)}",
-                )
-            )
-    if not items[0]:
-        problems.append(((*loc, 0), "expected at least one value, got an empty list"))
-    if problems:
-        raise InvalidRequest.of(problems)
-    return items
-
-
-def _covariates(value: object, loc: Loc) -> dict[str, list[Any]]:
-    problems: list[tuple[Loc, str]] = []
-    items = fields.json_object(value, loc)
-    for name, values in items.items():
-        try:
-            fields.string(name, loc)
-            fields.covariate(values, (*loc, name))
-        except InvalidRequest as error:
-            problems += error.problems()
-    if problems:
-        raise InvalidRequest.of(problems)
-    return items
-
-
-def read_quantiles(value: object, loc: Loc) -> tuple[float, ...]:
-    """A reader of probability levels, each once; ascending."""
-    problems: list[tuple[Loc, str]] = []
-    levels: list[float] = []
-    for index, level in enumerate(fields.json_list(value, loc)):
-        if type(level) not in fields.NUMBER_TYPES or not 0 < level < 1:
-            problems.append(
-                ((*loc, index), f"expected a number between 0 and 1, got {shown(level)}")
-            )
-        elif level in levels:
-            problems.append(
-                ((*loc, index), f"expected each quantile once, got {shown(level)} twice")
-            )
-        else:
-            levels.append(float(level))
-    if problems:
-        raise InvalidRequest.of(problems)
-    return tuple(sorted(levels))
-
-
-def _metrics(value: object, loc: Loc) -> tuple[str, ...]:
-    read = fields.list_of(fields.choice(*metrics.METRICS))
-    return tuple(read(value, loc))
-
-
-def read_options(value: object, loc: Loc) -> dict[str, Any]:
-    """A reader of options: those that every model knows are checked, others kept as they are."""
-    options = fields.json_object(value, loc)
-    problems: list[tuple[Loc, str]] = []
-    for name, read in COMMON_OPTIONS.items():
-        if options.get(name) is not None:
-            try:
-                read(options[name], (*loc, name))
-            except InvalidRequest as error:
-                problems += error.problems()
-    if problems:
-        raise InvalidRequest.of(problems)
-    return options
-
-
-def _season_length(value: object, loc: Loc) -> object:
-    if type(value) is list and value:
-        return fields.list_of(fields.integer(1, 100_000))(value, loc)
-    return fields.integer(1, 100_000)(value, loc)
-
-
-def _freq(value: object, loc: Loc) -> str:
-    text = fields.nonempty(value, loc)
-    try:
-        calendar.parse_freq(text)
-    except InvalidRequest as error:
-        raise fields.fail(loc, error.message) from None
-    return text
-
-
-def _timestamp(value: object, loc: Loc) -> str:
-    text = fields.nonempty(value, loc)
-    try:
-        calendar.parse_timestamp(text)
-    except InvalidRequest as error:
-        raise fields.fail(loc, error.message) from None
-    return text
-
-
-def _zone(value: object, loc: Loc) -> str:
-    text = fields.nonempty(value, loc)
-    try:
-        calendar.zone(text)
-    except InvalidRequest as error:
-        raise fields.fail(loc, error.message) from None
-    return text
-
-
-def _keep_alive(value: object, loc: Loc) -> object:
-    from tollama.core import durations
-
-    return durations.keep_alive(value, loc)
-
-
 def _check_increasing(texts: list[str], f: Fields) -> None:
     loc: Loc = (*f.loc, "timestamps")
     try:
@@ -416,15 +289,3 @@ def _check_increasing(texts: list[str], f: Fields) -> None:
                 f"after {shown(texts[bad - 1])}",
             )
         )
-
-
-# Options that every model understands; a model's own are declared by its runner.
-COMMON_OPTIONS: dict[str, Any] = {
-    "covariates_mode": fields.choice(*COVARIATE_MODES),
-    "timestamps": fields.boolean,
-    "non_negative": fields.boolean,
-    "season_length": _season_length,
-    "stream_series": fields.boolean,
-    "tz": _zone,
-    "family": fields.nonempty,
-}

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections import namedtuple
 
-from tollama.core import fields, names, schemas
+from tollama.core import fields, names, readers, schemas
 from tollama.core.errors import InvalidRequest, Loc, shown
 
 TYPE_CHECKING = False
@@ -133,18 +133,18 @@ def preset(
     problems: list[tuple[Loc, str]] = []
     found: dict[str, Any] = {}
     options = {k: v for k, v in parameters.items() if k not in ("horizon", "quantiles")}
-    readers: dict[str, Any] = {
+    own: dict[str, Any] = {
         "horizon": fields.integer(1, schemas.MAX_HORIZON),
-        "quantiles": lambda value, loc: list(schemas.read_quantiles(value, loc)),
+        "quantiles": lambda value, loc: list(readers.quantiles(value, loc)),
     }
-    for name, read in readers.items():
+    for name, read in own.items():
         if parameters.get(name) is not None:
             try:
                 found[name] = read(parameters[name], ("parameters", name))
             except InvalidRequest as error:
                 problems += error.problems()
     try:
-        schemas.read_options(options, ("parameters",))
+        readers.options(options, ("parameters",))
     except InvalidRequest as error:
         problems += error.problems()
     for name, text in (("description", description), ("license", license)):
@@ -175,7 +175,7 @@ def check_options(preset: dict[str, Any], known: Iterable[str]) -> None:
     known = list(known)
     if not known:
         return
-    allowed = [*known, *schemas.COMMON_OPTIONS]
+    allowed = [*known, *readers.COMMON_OPTIONS]
     problems: list[tuple[Loc, str]] = [
         (("parameters", name), fields.unknown_field(name, ["horizon", "quantiles", *allowed]))
         for name in preset.get("options") or {}

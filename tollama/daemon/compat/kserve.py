@@ -16,7 +16,7 @@ import json
 import time
 from typing import Any
 
-from tollama.core import calendar, fields, names, schemas
+from tollama.core import calendar, fields, names, readers, schemas
 from tollama.core.errors import InvalidRequest, Loc, TollamaError, dotted
 from tollama.core.fields import Fields
 from tollama.daemon.http_message import Reply
@@ -36,7 +36,7 @@ def to_request(body: object) -> dict[str, Any]:
         quantiles: tuple[float, ...] = ()
         with Fields(options, ("options",), lenient=True) as o:
             horizon = o.take("horizon", fields.integer(1, schemas.MAX_HORIZON))
-            quantiles = o.take("quantiles", schemas.read_quantiles, ())
+            quantiles = o.take("quantiles", readers.quantiles, ())
         series: list[dict[str, Any]] = []
         if isinstance(items, list):
             if not items:

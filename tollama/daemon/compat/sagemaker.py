@@ -19,7 +19,7 @@ import json
 from typing import Any
 from urllib.parse import unquote
 
-from tollama.core import calendar, fields, schemas, splice
+from tollama.core import calendar, fields, readers, schemas, splice
 from tollama.core.errors import InvalidRequest, Loc, NotFound, TollamaError, shown
 from tollama.core.fields import Fields
 from tollama.daemon.http_message import Reply, Request
@@ -56,7 +56,7 @@ def to_request(model: str, body: object) -> dict[str, Any]:
         horizon, quantiles, freq, together = 1, DEFAULT_QUANTILES, None, False
         with Fields(parameters, ("parameters",), lenient=True) as p:
             horizon = p.take("prediction_length", fields.integer(1, schemas.MAX_HORIZON), 1)
-            quantiles = p.take("quantile_levels", schemas.read_quantiles, DEFAULT_QUANTILES)
+            quantiles = p.take("quantile_levels", readers.quantiles, DEFAULT_QUANTILES)
             freq = p.take("freq", _freq, None)
             together = p.take("cross_learning", fields.boolean, False)
         series: list[dict[str, Any]] = []
