@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import mul
 
-from .prediction import least_squares_line, logs_are_sensible
+from .prediction import logs_are_sensible
 
 POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -32,12 +33,16 @@ def best_power(y: Sequence[float]) -> float:
     if not logs_are_sensible(y):
         return 1.0
     n = len(y)
+    times = [t - (n + 1) / 2 for t in range(1, n + 1)]
+    times_squared = n * (n * n - 1) / 12
     log_jacobian = sum(map(math.log, y))
 
     def log_likelihood(power: float) -> float:
         z = transform(y, power)
-        line = least_squares_line(z)
-        sse = sum((v - line.at(t)) ** 2 for t, v in enumerate(z, 1))
-        return -n / 2 * math.log(sse / n + 1e-300) + (power - 1) * log_jacobian
+        centre = sum(z) / n
+        z = [v - centre for v in z]
+        along = sum(map(mul, times, z))
+        sse = sum(map(mul, z, z)) - along * along / times_squared
+        return -n / 2 * math.log(max(sse, 0.0) / n + 1e-300) + (power - 1) * log_jacobian
 
     return max(POWERS, key=log_likelihood)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import pstdev
 from typing import NamedTuple
 
 from .components import BASE, SLOTS, components
@@ -108,7 +107,13 @@ def _mixed(
     season = seasons[0] if seasons and seasons[0] < 2 * LONG_SEASON else 1
     change = (1 - OWN_SHARE) * seasonal_change(y, season)
     spread = [
-        OWN_SHARE * math.hypot(own, pstdev(values)) + change
+        OWN_SHARE * math.hypot(own, _deviation(values)) + change
         for own, values in zip(grown, zip(*(part.mean for part in main), strict=True), strict=True)
     ]
     return Combination(Prediction(mean, spread), shares, seasons)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """The standard deviation of a few values."""
+    centre = sum(values) / len(values)
+    return math.sqrt(sum((v - centre) ** 2 for v in values) / len(values))

@@ -8,9 +8,8 @@ the shorter one's forecast. Not covered: how the numbers become weights (`weight
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import mul
-from statistics import fmean
 
 from .components import BASE, SLOTS, Components
 from .prediction import least_squares_line
@@ -52,18 +51,18 @@ def features(y: Sequence[float], found: Components, kind: str) -> list[float]:
     seasonal = season > 1
     changes = list(map(float.__sub__, a[1:], a[:-1]))
     sizes = list(map(abs, changes))
-    unit = fmean(sizes) + 1e-12
+    unit = _mean(sizes) + 1e-12
     line = least_squares_line(a)
     residuals = [v - line.at(t) for t, v in enumerate(a, 1)]
     spread = max(a) - min(a) + 1e-12
     lag = season if n > season else 1
-    seasonal_change = fmean(map(abs, map(float.__sub__, y[lag:], y[:-lag])))
+    seasonal_change = _mean(map(abs, map(float.__sub__, y[lag:], y[:-lag])))
 
-    ahead = {name: fmean(found.parts[name].mean[:steps]) for name in SLOTS}
+    ahead = {name: _mean(found.parts[name].mean[:steps]) for name in SLOTS}
     paths = [found.parts[name].mean[:steps] for name in BASE]
-    middle = [fmean(values) for values in zip(*paths, strict=True)]
-    centre = fmean(middle)
-    disagreement = fmean(abs(v - m) for path in paths for v, m in zip(path, middle, strict=True))
+    middle = [_mean(values) for values in zip(*paths, strict=True)]
+    centre = _mean(middle)
+    disagreement = _mean(abs(v - m) for path in paths for v, m in zip(path, middle, strict=True))
     return [
         math.log(n),
         float(seasonal),
@@ -71,13 +70,13 @@ def features(y: Sequence[float], found: Components, kind: str) -> list[float]:
         line.slope * steps / unit,
         (a[-1] - a[0]) / (n - 1) / unit,
         changes[-1] / unit,
-        fmean(changes[-4:]) / unit,
-        fmean(changes[-steps:]) / unit,
+        _mean(changes[-4:]) / unit,
+        _mean(changes[-steps:]) / unit,
         _autocorrelation(changes, 1),
         _autocorrelation(changes, 2),
         _autocorrelation(a, 1),
-        unit / (fmean(map(abs, a)) + 1e-12),
-        math.log((fmean(sizes[-max(3, n // 3) :]) + 1e-12) / unit),
+        unit / (_mean(map(abs, a)) + 1e-12),
+        math.log((_mean(sizes[-max(3, n // 3) :]) + 1e-12) / unit),
         max(sizes) / unit,
         seasonal_change / unit,
         disagreement / unit,
@@ -91,6 +90,12 @@ def features(y: Sequence[float], found: Components, kind: str) -> list[float]:
         float(kind == "Q" and seasonal),
         float(kind == "M" and seasonal),
     ]
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean; statistics._mean is exact and slow."""
+    known = list(values)
+    return sum(known) / len(known)
 
 
 def _variance(values: Sequence[float]) -> float:

@@ -49,7 +49,7 @@ def holt_winters(y: Sequence[float], horizon: int, season: int) -> Prediction:
     guesses = [(alpha, 0.05, gamma, 0.95) for alpha in (0.1, 0.4, 0.8) for gamma in (0.02, 0.3)]
     guess = min(guesses, key=sse)
     steps = (0.1, 0.05, 0.08 if guess[2] < 0.1 else -0.15, -0.05)
-    alpha, beta, gamma, phi = nelder_mead(sse, guess, steps, iterations=45)
+    alpha, beta, gamma, phi = nelder_mead(sse, guess, steps, iterations=25)
     state, squares = smooth(z, start, alpha, beta, gamma, phi)
 
     sums = damped_sums(phi, horizon)
@@ -81,21 +81,17 @@ def smooth(
     z: Sequence[float], start: State, alpha: float, beta: float, gamma: float, phi: float
 ) -> tuple[State, float]:
     """The state after the last observation and the sum of squared one-step errors."""
-    level, slope = start.level, start.slope
+    level, change = start.level, phi * start.slope  # change is phi b
     indices = list(start.indices)
     season = len(indices)
-    alpha_beta, gamma_left = alpha * beta, gamma * (1 - alpha)
+    gain, left = alpha * beta, gamma * (1 - alpha)
     squares = 0.0
-    i = 0
-    for v in z:
-        slope *= phi
-        level += slope
-        error = v - level - indices[i]
-        squares += error * error
-        level += alpha * error
-        slope += alpha_beta * error
-        indices[i] += gamma_left * error
-        i += 1
-        if i == season:
-            i = 0
-    return State(level, slope, indices), squares
+    for first in range(0, len(z), season):
+        for i, v in enumerate(z[first : first + season]):
+            level += change
+            error = v - level - indices[i]
+            squares += error * error
+            level += alpha * error
+            change = phi * (change + gain * error)
+            indices[i] += left * error
+    return State(level, change / phi, indices), squares

@@ -31,7 +31,7 @@ def golden_section(
 
 
 def line_search(
-    function: Callable[[float], float], grid: Sequence[float], *, iterations: int = 7
+    function: Callable[[float], float], grid: Sequence[float], *, iterations: int = 4
 ) -> float:
     """The x that minimises `function`: the best grid point, refined between its neighbours."""
     value, best = min((function(x), index) for index, x in enumerate(grid))

@@ -43,14 +43,14 @@ class TrendFit(NamedTuple):
 def fit_level(y: Sequence[float], alpha: float) -> LevelFit:
     """SES with the least squares initial level: e_t = e_t(l_0 = 0) - l_0 (1 - alpha)^(t-1)."""
     level, decay, keep = 0.0, 1.0, 1 - alpha
-    ee = ep = pp = 0.0
+    ee = ep = 0.0
     for v in y:
         error = v - level
         level += alpha * error
         ee += error * error
         ep += error * decay
-        pp += decay * decay
         decay *= keep
+    pp = (1 - decay * decay) / (1 - keep * keep)
     initial = ep / pp
     return LevelFit(initial, level + initial * decay, max(ee - initial * ep, 0.0))
 
@@ -58,48 +58,40 @@ def fit_level(y: Sequence[float], alpha: float) -> LevelFit:
 def fit_trend(y: Sequence[float], alpha: float, beta: float, phi: float) -> TrendFit:
     """Holt's recursion with the least squares initial level and slope.
 
-    Three recursions run side by side: on y from (0, 0), and the responses to l_0 = 1 and to b_0 =
-    1; the error for any (l_0, b_0) is e + l_0 u + b_0 w.
+    The error for any (l_0, b_0) is e + l_0 u + b_0 w: e from a start of zero, u and w the responses
+    to l_0 = 1 and b_0 = 1. The state moves by a matrix D when the data are zero, so both responses
+    obey x_{t+1} = trace(D) x_t - det(D) x_{t-1}.
     """
-    level = slope = 0.0
-    level_u, slope_u = 1.0, 0.0
-    level_w, slope_w = 0.0, 1.0
+    keep, gain = 1 - alpha, alpha * beta
+    trace, determinant = keep + phi * (1 - gain), keep * phi
+    u, u_next = -1.0, phi * gain - keep
+    w, w_next = -phi, -phi * trace
+    level = change = 0.0  # change is phi b
     ee = eu = ew = uu = uw = ww = 0.0
-    alpha_beta = alpha * beta
+    u_last = w_last = 0.0
     for v in y:
-        slope *= phi
-        level += slope
+        level += change
         e = v - level
         level += alpha * e
-        slope += alpha_beta * e
-
-        slope_u *= phi
-        level_u += slope_u
-        u = -level_u
-        level_u += alpha * u
-        slope_u += alpha_beta * u
-
-        slope_w *= phi
-        level_w += slope_w
-        w = -level_w
-        level_w += alpha * w
-        slope_w += alpha_beta * w
-
+        change = phi * (change + gain * e)
         ee += e * e
         eu += e * u
         ew += e * w
         uu += u * u
         uw += u * w
         ww += w * w
-    determinant = uu * ww - uw * uw
-    if determinant <= 1e-12 * uu * ww:
+        u_last, u, u_next = u, u_next, trace * u_next - determinant * u
+        w_last, w, w_next = w, w_next, trace * w_next - determinant * w
+    collinearity = uu * ww - uw * uw
+    if collinearity <= 1e-12 * uu * ww:
         l0, b0 = (-eu / uu if uu > 0 else 0.0), 0.0
     else:
-        l0, b0 = (ew * uw - eu * ww) / determinant, (eu * uw - ew * uu) / determinant
+        l0, b0 = (ew * uw - eu * ww) / collinearity, (eu * uw - ew * uu) / collinearity
     sse = ee + 2 * (l0 * eu + b0 * ew + l0 * b0 * uw) + l0 * l0 * uu + b0 * b0 * ww
-    return TrendFit(
-        level + l0 * level_u + b0 * level_w, slope + l0 * slope_u + b0 * slope_w, max(sse, 0.0)
-    )
+    # Data of zero: an error is -f, the level after it (1 - alpha) f, the next error -(l + phi b).
+    error, error_next = l0 * u_last + b0 * w_last, l0 * u + b0 * w
+    last = -keep * error
+    return TrendFit(level + last, (change - error_next - last) / phi, max(sse, 0.0))
 
 
 def best_alpha(y: Sequence[float]) -> float:

@@ -71,21 +71,22 @@ def fit_dynamic(y: Sequence[float], lines: Sequence[Line], alpha: float) -> Dyna
     e_t - l_0 (1-alpha)^(t-1) - w z_t.
     """
     keep, decay, level = 1 - alpha, 1.0, 0.0
-    ee = ep = ez = pp = pz = zz = 0.0
-    previous = lines[0]
-    for t, (v, line) in enumerate(zip(y, lines, strict=True)):
+    for v in y[:SKIPPED]:
+        level += alpha * (v - level)
+        decay *= keep
+    from_decay, ratio = decay, keep / alpha
+    ee = ep = ez = pz = zz = 0.0
+    for v, (intercept, slope) in zip(y[SKIPPED:], lines[SKIPPED - 1 :], strict=False):
         e = v - level
-        if t >= SKIPPED:
-            z = decay * previous.intercept + (1 - decay * keep) / alpha * previous.slope
-            ee += e * e
-            ep += e * decay
-            ez += e * z
-            pp += decay * decay
-            pz += decay * z
-            zz += z * z
+        z = slope / alpha + decay * (intercept - ratio * slope)
+        ee += e * e
+        ep += e * decay
+        ez += e * z
+        pz += decay * z
+        zz += z * z
         level += alpha * e
         decay *= keep
-        previous = line
+    pp = (from_decay * from_decay - decay * decay) / (1 - keep * keep)
     determinant = pp * zz - pz * pz
     weight = (ez * pp - ep * pz) / determinant if determinant > 1e-12 * pp * zz else 0.0
     weight = min(max(weight, 0.0), 0.99)  # theta from 1 to 100
