@@ -14,7 +14,7 @@ import os
 from collections import namedtuple
 
 from tollama.core import fields, names
-from tollama.core.errors import InvalidRequest, ModelNotFound, TollamaError
+from tollama.core.errors import InvalidRequest, ModelNotFound, TollamaError, shown
 from tollama.core.protocol import PROTOCOL
 
 TYPE_CHECKING = False
@@ -72,6 +72,8 @@ def find(home: str, environ: Mapping[str, str] | None = None) -> tuple[Families,
     warnings: list[str] = []
     families: dict[str, Family] = {}
     extra = config.get("TOLLAMA_RUNNERS", environ)
+    if extra and not os.path.isdir(extra):
+        warnings.append(f"TOLLAMA_RUNNERS: expected a folder, got {shown(extra)}")
     for folder in filter(None, (packed(), extra, os.path.join(home, "runners"))):
         for child, text in _specs(folder):
             try:
@@ -89,7 +91,7 @@ def _specs(folder: str) -> list[tuple[str, str]]:
         for name in sorted(os.listdir(folder)):
             file = os.path.join(folder, name, "runner.json")
             if os.path.isfile(file):
-                with open(file, encoding="utf-8") as stream:
+                with open(file, encoding="utf-8", errors="replace") as stream:
                     found.append((os.path.join(folder, name), stream.read()))
         return found
     archive, _, inside = _split_archive(folder)

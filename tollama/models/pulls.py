@@ -107,7 +107,7 @@ def _name(f: fields.Fields) -> tuple[Any, str | None]:
     try:
         name, revision = names.with_revision(name)
     except InvalidRequest as error:
-        f.reject("model", error.message)
+        f.reject("model", error.message.removeprefix(f"model {shown(name)}: "))
         return None, None
     if asked is not None:
         try:
