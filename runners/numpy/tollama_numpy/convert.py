@@ -2,8 +2,8 @@
 
     python -m tollama_numpy.convert SOURCE TARGET
 
-Forecasts are still computed in float32. Rounding moves them by about a thousandth of a standard
-deviation. Every family that reads the checkpoint reads the copy.
+Forecasts are still computed in float32. Rounding moves them by less than a thousandth of a
+standard deviation. Every family that reads the checkpoint reads the copy.
 """
 
 from __future__ import annotations
