@@ -66,6 +66,15 @@ COMMANDS = (
         ("tollama anomalies load.csv --level 99", "tollama anomalies load.csv --detection-size 48"),
     ),
     Command(
+        "report",
+        "report",
+        "Write data quality, leaderboard and forecasts into one HTML file to mail or print",
+        (
+            "tollama report sales.csv -o report.html",
+            "tollama report retail.csv --models auto,theta,naive --horizon 28 --charts 10",
+        ),
+    ),
+    Command(
         "list",
         "models",
         "List models",

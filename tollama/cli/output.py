@@ -70,7 +70,7 @@ def write(args: Namespace, request: dict[str, Any], response: dict[str, Any]) ->
         term = render.terminal(sys.stdout, os.environ)
         text = render.report(request, response, term, chart=not args.no_chart)
     if args.output:
-        _save(args.output, text.encode("utf-8", "replace"))
+        save(args.output, text.encode("utf-8", "replace"))
         sys.stderr.write(f"wrote {args.output}\n")
     else:
         sys.stdout.write(text)
@@ -79,7 +79,8 @@ def write(args: Namespace, request: dict[str, Any], response: dict[str, Any]) ->
             sys.stderr.write(f"warning: {warning}\n")
 
 
-def _save(path: str, data: bytes) -> None:
+def save(path: str, data: bytes) -> None:
+    """Write a file whole, by replacing it; devices and pipes are written to."""
     if in_place(path):
         try:
             with open(path, "wb") as stream:
