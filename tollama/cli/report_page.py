@@ -44,7 +44,8 @@ svg text{font:12px system-ui,sans-serif;fill:var(--faint)}.left{text-anchor:end}
 .mid{text-anchor:middle}.grid{stroke:var(--line)}.past{fill:none;stroke:var(--ink);stroke-width:1.5}
 .mean{fill:none;stroke:var(--accent);stroke-width:2.2}.band{fill:var(--accent);opacity:.17}
 details{margin-top:6px}summary{cursor:pointer;color:var(--accent);font-size:.9rem}
-dl{display:grid;grid-template-columns:auto 1fr;gap:4px 18px;margin:0}
+li,dd{overflow-wrap:anywhere}
+dl{display:grid;grid-template-columns:auto minmax(0,1fr);gap:4px 18px;margin:0}
 dt{color:var(--faint)}dd{margin:0}
 @media print{:root{--page:#fff;--ink:#000;--faint:#444;--line:#ccc;--tint:#f4f4f4;--accent:#1f5fd1}
 body{padding:0;max-width:none;font-size:10.5pt}.scroll{overflow:visible}table{font-size:7.5pt}
@@ -113,14 +114,15 @@ def _summary(scores: dict[str, Any] | None, failure: str, model: str, horizon: s
     return f"{said}{won}."
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+def _table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """A table of cells that are HTML already."""
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
     more = f'<p class="faint">and {len(lines) - ROWS:,} more</p>' if len(lines) > ROWS else ""
     inner = "".join(f"<tr>{line}</tr>" for line in lines[:ROWS])
     return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{top}</tr></thead>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">'
+        f'<table class="{kind}"><thead><tr>{top}</tr></thead>'
         f"<tbody>{inner}</tbody></table></div>{more}"
     )
 
@@ -163,7 +165,7 @@ def _figure(one: dict[str, Any], forecast: dict[str, Any]) -> str:
         + [svg.number(edge[k]) for band in bands for edge in band]
         for k, step in enumerate(steps)
     ]
-    table = f"<details><summary>Values</summary>{_table(head, rows)}</details>"
+    table = f"<details><summary>Values</summary>{_table('Values', head, rows)}</details>"
     shade = f"; shaded: {' and '.join(f'{label} %' for label, _, _ in levels)}" if levels else ""
     said = f'<figcaption class="faint">history and forecast{shade}</figcaption>'
     return f"<figure><h3>{name}</h3>{picture}{said}{table}</figure>"
@@ -206,7 +208,7 @@ def _leaderboard(scores: dict[str, Any]) -> str:
         f"each forecast from what came before it; skill against {escape(baseline)}"
     )
     head = ["#", "Model", "Skill", "Wins", *map(_heading, names)]
-    return f'<p class="faint">{said}</p>{_table(head, rows, "names")}'
+    return f'<p class="faint">{said}</p>{_table("Leaderboard", head, rows, "names")}'
 
 
 def _winners(scores: dict[str, Any]) -> str:
@@ -227,7 +229,7 @@ def _winners(scores: dict[str, Any]) -> str:
         ]
         rows.append([escape(str(name)), escape(best or "–"), *cells])
     head = ["Series", "Best", *(escape(row["model"]) for row in board)]
-    return f"<h3>{_heading(key)} by series</h3>{_table(head, rows, 'names')}"
+    return f"<h3>{_heading(key)} by series</h3>{_table('Scores by series', head, rows, 'names')}"
 
 
 # -- data -----------------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ def _quality(series: Sequence[dict[str, Any]], answer: dict[str, Any]) -> str:
             ]
         )
     head = ["Series", "Freq", "Values", "Empty", "Absent steps", "First", "Last", "Min", "Max", ""]
-    return _table(head, rows)
+    return _table("Data quality", head, rows)
 
 
 def _warn(count: int) -> str:
