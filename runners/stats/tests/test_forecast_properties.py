@@ -118,3 +118,16 @@ def test_forecast_of_a_hundred_thousand_points_and_steps_is_complete(model: str)
     found = forecast(model, target, 100_000, quantiles=(0.9,), season_length=24, freq_class="H")
     assert len(found.mean) == 100_000
     assert all(map(math.isfinite, found.quantiles[0.9]))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("freq_class", "season"), [("M", 12), ("W", 52), (None, 1)])
+def test_forecast_of_growth_far_beyond_floats_is_finite(
+    model: str, freq_class: str | None, season: int
+) -> None:
+    target = [1.1**t * (1.1 if t % 12 == 3 else 1.0) for t in range(60)]
+    found = forecast(
+        model, target, 30_000, quantiles=(0.9,), season_length=season, freq_class=freq_class
+    )
+    assert all(map(math.isfinite, found.mean))
+    assert all(map(float.__ge__, found.quantiles[0.9], found.mean))

@@ -29,14 +29,14 @@ def burg(x: Sequence[float], longest: int) -> Autoregression:
     """The autoregression of order 0 .. `longest` with the least AICc."""
     n = len(x)
     forward, backward = list(x[1:]), list(x[:-1])
-    variance = sum(map(mul, x, x)) / n
+    variance = math.fsum(map(mul, x, x)) / n
     coefficients: list[float] = []
     best = (_aicc(variance, n, 0), Autoregression([], variance))
     for order in range(1, longest + 1):
-        energy = sum(map(mul, forward, forward)) + sum(map(mul, backward, backward))
+        energy = math.fsum(map(mul, forward, forward)) + math.fsum(map(mul, backward, backward))
         if energy <= 0 or variance <= 0:
             break
-        reflection = 2 * sum(map(mul, forward, backward)) / energy
+        reflection = 2 * math.fsum(map(mul, forward, backward)) / energy
         coefficients = [
             a - reflection * b for a, b in zip(coefficients, reversed(coefficients), strict=True)
         ]
@@ -83,7 +83,7 @@ def fit_differences(
     n = len(differences)
     if drift_share is None:
         drift_share = 0.7 if season == 1 and n >= 30 else 0.5
-    drift = drift_share * sum(differences) / n
+    drift = drift_share * math.fsum(differences) / n
     reach = max(season + 1, 6) if season <= SHORT_SEASON else 28
     model = burg([v - drift for v in differences], min(n // 4, reach, LONGEST))
     return Differenced(season, drift, model, n)
@@ -135,5 +135,5 @@ def _iterate(coefficients: Sequence[float], x: Sequence[float], horizon: int) ->
     path = list(x[-order:])
     backwards = coefficients[::-1]
     for k in range(horizon):
-        path.append(sum(map(mul, backwards, path[k:])))
+        path.append(math.fsum(map(mul, backwards, path[k:])))
     return path[order:]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from operator import mul
 
-from .prediction import logs_are_sensible
+from .prediction import LARGEST_LOG, logs_are_sensible
 
 POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -24,7 +24,7 @@ def transform(y: Sequence[float], power: float) -> list[float]:
 def invert(z: Sequence[float], power: float) -> list[float]:
     """The y of each transformed value; values below the transform's range become 0."""
     if power == 0:
-        return [math.exp(min(v, 700.0)) for v in z]
+        return [math.exp(min(v, LARGEST_LOG)) for v in z]
     return [max(power * v + 1, 0.0) ** (1 / power) for v in z]
 
 
@@ -35,14 +35,14 @@ def best_power(y: Sequence[float]) -> float:
     n = len(y)
     times = [t - (n + 1) / 2 for t in range(1, n + 1)]
     times_squared = n * (n * n - 1) / 12
-    log_jacobian = sum(map(math.log, y))
+    log_jacobian = math.fsum(map(math.log, y))
 
     def log_likelihood(power: float) -> float:
         z = transform(y, power)
-        centre = sum(z) / n
+        centre = math.fsum(z) / n
         z = [v - centre for v in z]
-        along = sum(map(mul, times, z))
-        sse = sum(map(mul, z, z)) - along * along / times_squared
+        along = math.fsum(map(mul, times, z))
+        sse = math.fsum(map(mul, z, z)) - along * along / times_squared
         return -n / 2 * math.log(max(sse, 0.0) / n + 1e-300) + (power - 1) * log_jacobian
 
     return max(POWERS, key=log_likelihood)

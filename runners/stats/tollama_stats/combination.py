@@ -115,5 +115,5 @@ def _mixed(
 
 def _deviation(values: Sequence[float]) -> float:
     """The standard deviation of a few values."""
-    centre = sum(values) / len(values)
-    return math.sqrt(sum((v - centre) ** 2 for v in values) / len(values))
+    centre = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / len(values))

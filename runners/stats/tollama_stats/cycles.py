@@ -71,7 +71,7 @@ def mean_error(fitted: Differenced, z: Sequence[float], trials: Sequence[tuple[i
     total = 0.0
     for end, steps in trials:
         path = fitted.extend(z[:end], steps)
-        total += sum(map(abs, map(float.__sub__, path, z[end : end + steps]))) / steps
+        total += math.fsum(map(abs, map(float.__sub__, path, z[end : end + steps]))) / steps
     return total / len(trials)
 
 

@@ -8,8 +8,9 @@ the shorter one's forecast. Not covered: how the numbers become weights (`weight
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import mul
+from statistics import fmean
 
 from .components import BASE, SLOTS, Components
 from .prediction import least_squares_line
@@ -51,18 +52,18 @@ def features(y: Sequence[float], found: Components, kind: str) -> list[float]:
     seasonal = season > 1
     changes = list(map(float.__sub__, a[1:], a[:-1]))
     sizes = list(map(abs, changes))
-    unit = _mean(sizes) + 1e-12
+    unit = fmean(sizes) + 1e-12
     line = least_squares_line(a)
     residuals = [v - line.at(t) for t, v in enumerate(a, 1)]
     spread = max(a) - min(a) + 1e-12
     lag = season if n > season else 1
-    seasonal_change = _mean(map(abs, map(float.__sub__, y[lag:], y[:-lag])))
+    seasonal_change = fmean(map(abs, map(float.__sub__, y[lag:], y[:-lag])))
 
-    ahead = {name: _mean(found.parts[name].mean[:steps]) for name in SLOTS}
+    ahead = {name: fmean(found.parts[name].mean[:steps]) for name in SLOTS}
     paths = [found.parts[name].mean[:steps] for name in BASE]
-    middle = [_mean(values) for values in zip(*paths, strict=True)]
-    centre = _mean(middle)
-    disagreement = _mean(abs(v - m) for path in paths for v, m in zip(path, middle, strict=True))
+    middle = [fmean(values) for values in zip(*paths, strict=True)]
+    centre = fmean(middle)
+    disagreement = fmean(abs(v - m) for path in paths for v, m in zip(path, middle, strict=True))
     return [
         math.log(n),
         float(seasonal),
@@ -70,13 +71,13 @@ def features(y: Sequence[float], found: Components, kind: str) -> list[float]:
         line.slope * steps / unit,
         (a[-1] - a[0]) / (n - 1) / unit,
         changes[-1] / unit,
-        _mean(changes[-4:]) / unit,
-        _mean(changes[-steps:]) / unit,
+        fmean(changes[-4:]) / unit,
+        fmean(changes[-steps:]) / unit,
         _autocorrelation(changes, 1),
         _autocorrelation(changes, 2),
         _autocorrelation(a, 1),
-        unit / (_mean(map(abs, a)) + 1e-12),
-        math.log((_mean(sizes[-max(3, n // 3) :]) + 1e-12) / unit),
+        unit / (fmean(map(abs, a)) + 1e-12),
+        math.log((fmean(sizes[-max(3, n // 3) :]) + 1e-12) / unit),
         max(sizes) / unit,
         seasonal_change / unit,
         disagreement / unit,
@@ -92,19 +93,13 @@ def features(y: Sequence[float], found: Components, kind: str) -> list[float]:
     ]
 
 
-def _mean(values: Iterable[float]) -> float:
-    """The mean; statistics._mean is exact and slow."""
-    known = list(values)
-    return sum(known) / len(known)
-
-
 def _variance(values: Sequence[float]) -> float:
-    centre = sum(values) / len(values)
-    return sum((v - centre) ** 2 for v in values) / len(values)
+    centre = math.fsum(values) / len(values)
+    return math.fsum((v - centre) ** 2 for v in values) / len(values)
 
 
 def _autocorrelation(values: Sequence[float], lag: int) -> float:
-    centre = sum(values) / len(values)
+    centre = math.fsum(values) / len(values)
     deviations = [v - centre for v in values]
-    total = sum(map(mul, deviations, deviations))
-    return sum(map(mul, deviations[lag:], deviations)) / total if total > 0 else 0.0
+    total = math.fsum(map(mul, deviations, deviations))
+    return math.fsum(map(mul, deviations[lag:], deviations)) / total if total > 0 else 0.0

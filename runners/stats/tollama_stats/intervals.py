@@ -74,7 +74,7 @@ class DemandBand:
     def __init__(self, prediction: Prediction, y: Sequence[float]) -> None:
         self.mean = list(prediction.mean)
         self.history = sorted(y)
-        self.rate = sum(y) / len(y)
+        self.rate = math.fsum(y) / len(y)
 
     def quantile(self, level: float) -> list[float]:
         """The path at `level`; paths never cross, that at 0.5 is the mean."""

@@ -6,6 +6,7 @@ All are deterministic and bounded in the number of evaluations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 INVERSE_GOLDEN_RATIO = 0.6180339887498949
@@ -64,7 +65,8 @@ def nelder_mead(
         best, second_worst, worst = simplex[0][0], simplex[-2][0], simplex[-1][0]
         if worst - best <= tolerance * abs(best):
             break
-        centroid = [sum(pair[1][i] for pair in simplex[:-1]) / size for i in range(size)]
+        columns = zip(*(point for _, point in simplex[:-1]), strict=True)
+        centroid = [math.fsum(column) / size for column in columns]
         away = [c - w for c, w in zip(centroid, simplex[-1][1], strict=True)]
 
         reflected = [c + d for c, d in zip(centroid, away, strict=True)]

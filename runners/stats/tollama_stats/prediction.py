@@ -1,6 +1,7 @@
 """What every method returns, and the small arithmetic that methods share.
 
-Not covered: intervals. A method says how uncertain each step is *relative to the others* (its
+Sums are exactly rounded (math.fsum), so that every version of Python gives the same digits. Not
+covered: intervals. A method says how uncertain each step is *relative to the others* (its
 spread); the levels are calibrated in `intervals`.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+LARGEST_LOG = 230.0  # of a forecast; its square is still a float
 
 
 class Prediction(NamedTuple):
@@ -33,22 +36,22 @@ def least_squares_line(y: Sequence[float]) -> Line:
     """The least squares line through y_1 .. y_n at times 1 .. n."""
     n = len(y)
     centre = (n + 1) / 2
-    average = sum(y) / n
+    average = math.fsum(y) / n
     if n == 1:
         return Line(average, 0.0)
-    slope = sum((t - centre) * v for t, v in enumerate(y, 1)) / (n * (n * n - 1) / 12)
+    slope = math.fsum((t - centre) * v for t, v in enumerate(y, 1)) / (n * (n * n - 1) / 12)
     return Line(average - slope * centre, slope)
 
 
 def root_mean_square(values: Iterable[float], count: int) -> float:
     """The root of the sum of squares over `count`, at least one."""
-    return math.sqrt(sum(v * v for v in values) / max(count, 1))
+    return math.sqrt(math.fsum(v * v for v in values) / max(count, 1))
 
 
 def seasonal_change(y: Sequence[float], season: int) -> float:
     """The mean absolute seasonal difference, MASE's scale (Hyndman and Koehler 2006)."""
     lag = season if len(y) > season else 1
-    return sum(map(abs, map(float.__sub__, y[lag:], y[:-lag]))) / max(len(y) - lag, 1)
+    return math.fsum(map(abs, map(float.__sub__, y[lag:], y[:-lag]))) / max(len(y) - lag, 1)
 
 
 def logs_are_sensible(y: Sequence[float]) -> bool:
@@ -59,14 +62,14 @@ def logs_are_sensible(y: Sequence[float]) -> bool:
 
 def exponentials(prediction: Prediction) -> Prediction:
     """A prediction of log y as one of y: the median, and the spread by the delta method."""
-    mean = [math.exp(min(v, 700.0)) for v in prediction.mean]
+    mean = [math.exp(min(v, LARGEST_LOG)) for v in prediction.mean]
     spread = [min(s, 3.0) * v for s, v in zip(prediction.spread, mean, strict=True)]
     return Prediction(mean, spread)
 
 
 def average(predictions: Sequence[Prediction], weights: Sequence[float]) -> Prediction:
     """The weighted mean of predictions; spreads are averaged as they are (errors move together)."""
-    total = sum(weights)
+    total = math.fsum(weights)
     shares = [w / total for w in weights]
     return Prediction(
         _mix([p.mean for p in predictions], shares), _mix([p.spread for p in predictions], shares)

@@ -57,12 +57,12 @@ def is_seasonal(y: Sequence[float], season: int, *, critical: float = 1.645) -> 
         return False
 
     def squared(lag: int) -> float:
-        r: float = sum(map(mul, deviations[lag:], deviations)) / variance
+        r: float = math.fsum(map(mul, deviations[lag:], deviations)) / variance
         return r * r
 
     stride = -(-(season - 1) // LAGS)
     lags = range(1, season, stride)
-    below = sum(map(squared, lags)) * (season - 1) / len(lags)
+    below = math.fsum(map(squared, lags)) * (season - 1) / len(lags)
     return squared(season) > critical * critical / n * (1 + 2 * below)
 
 
@@ -75,21 +75,21 @@ def is_cycle(y: Sequence[float], season: int) -> bool:
     if not is_seasonal(y, season):
         return False
     changes, variance = _deviations(list(map(float.__sub__, y[1:], y[:-1])))
-    r = sum(map(mul, changes[season:], changes)) / variance if variance > 0 else 0.0
+    r = math.fsum(map(mul, changes[season:], changes)) / variance if variance > 0 else 0.0
     return r > 1.645 / math.sqrt(len(changes))
 
 
 def _deviations(y: Sequence[float]) -> tuple[list[float], float]:
     """Deviations from the mean and the sum of their squares."""
-    average = sum(y) / len(y)
+    average = math.fsum(y) / len(y)
     deviations = [v - average for v in y]
-    return deviations, sum(map(mul, deviations, deviations))
+    return deviations, math.fsum(map(mul, deviations, deviations))
 
 
 def centred_moving_average(y: Sequence[float], season: int) -> list[float]:
     """The 2 x m (m even) or m (odd) moving average of the inner n - 2 * (m // 2) times."""
     half = season // 2
-    window = sum(y[:season])
+    window = math.fsum(y[:season])
     averages = []
     for t in range(half, len(y) - half):
         if season % 2:
@@ -119,7 +119,7 @@ def seasonal_indices(y: Sequence[float], season: int, *, multiplicative: bool) -
         counts[t % season] += 1
     neutral = 1.0 if multiplicative else 0.0
     raw = [a / c if c else neutral for a, c in zip(totals, counts, strict=True)]
-    centre = sum(raw) / season
+    centre = math.fsum(raw) / season
     if multiplicative:
         return [v / centre for v in raw] if centre else [1.0] * season
     return [v - centre for v in raw]
@@ -183,7 +183,10 @@ def _peaks(
     changes: Sequence[float], variance: float, lowest: int, highest: int, bar: float
 ) -> list[int]:
     """The lags from `lowest` to `highest` with the highest peaks, and the calendar's over `bar`."""
-    r = {k: sum(map(mul, changes[k:], changes)) / variance for k in range(lowest - 1, highest + 2)}
+    r = {
+        k: math.fsum(map(mul, changes[k:], changes)) / variance
+        for k in range(lowest - 1, highest + 2)
+    }
     high = [k for k in range(lowest, highest + 1) if r[k] > bar]
     peaks = sorted((k for k in high if r[k] >= max(r[k - 1], r[k + 1])), key=lambda k: -r[k])
     return sorted({*peaks[:8], *(k for k in high if k in CALENDAR)})
@@ -199,6 +202,6 @@ def _phase_gain(
         phase = place[i % season]
         totals[phase] += v
         counts[phase] += 1
-    explained = sum(t * t / c for t, c in zip(totals, counts, strict=True)) / variance
+    explained = math.fsum(t * t / c for t, c in zip(totals, counts, strict=True)) / variance
     n = len(changes) / span
     return -n * math.log(max(1 - explained, 1e-9)) - (phases - 1) * math.log(n)

@@ -39,7 +39,7 @@ def learned_shares(numbers: Sequence[float], *, trust: float = 1.0) -> dict[str,
         logits = [logit + z * w for logit, w in zip(logits, row, strict=True)]
     highest = max(logits)
     powers = [math.exp(logit - highest) for logit in logits]
-    total = sum(powers)
+    total = math.fsum(powers)
     equal = equal_shares()
     return {
         name: trust * power / total + (1 - trust) * equal.get(name, 0.0)
