@@ -90,6 +90,7 @@ def daemon(url: str | None) -> Iterator[str]:
 def over_http(url: str) -> Forecast:
     """One series a request, on one connection."""
     connection = HTTPConnection(urlsplit(url).hostname, urlsplit(url).port, timeout=600)
+    used = time.monotonic()
 
     def forecast(model: str, record: Record) -> tuple[list[float], dict[float, list[float]]]:
         body = {
@@ -100,9 +101,13 @@ def over_http(url: str) -> Forecast:
         }
         if model in REFERENCES:  # M4's season for weekly data is 1, and it cut nothing at zero
             body["options"] = {"season_length": record.m, "non_negative": False}
+        nonlocal used
+        if time.monotonic() - used > 5:  # the daemon ends connections that rest
+            connection.close()
         connection.request("POST", "/v1/forecast", json.dumps(body))
         response = connection.getresponse()
         answer = json.loads(response.read())
+        used = time.monotonic()
         if response.status != 200:
             raise SystemExit(f"{model} on {record.id}: {response.status} {answer.get('error')}")
         [found] = answer["forecasts"]
