@@ -143,19 +143,8 @@ def answers(runner, requests):
 @pytest.mark.parametrize(
     ("checkpoint", "make", "count"),
     [
-        pytest.param(
-            "chronos2-hot",
-            chronos2_request,
-            150,
-            # Open: single series differ by more when the batch does, see CHANGELOG.
-            marks=pytest.mark.xfail(strict=False, reason="a few series of a mixed batch differ"),
-        ),
-        pytest.param(
-            "chronos2-tiny",
-            chronos2_request,
-            40,
-            marks=pytest.mark.xfail(strict=False, reason="a few series of a mixed batch differ"),
-        ),
+        ("chronos2-hot", chronos2_request, 150),
+        ("chronos2-tiny", chronos2_request, 40),
         ("bolt-hot", univariate_request, 60),
     ],
 )

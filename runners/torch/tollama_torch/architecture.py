@@ -30,15 +30,11 @@ WITHOUT_WEIGHTS = ("tollama_torch.fracast", "Fracast")
 
 
 class Item(NamedTuple):
-    """One series, ready for the model: its place in the request, its size, what predict needs.
-
-    It shares a batch only with items that are equally `apart`.
-    """
+    """One series, ready for the model: its place in the request, its size, what predict needs."""
 
     series: int
     size: Size
     data: Any
-    apart: int | None = None
 
 
 class Prepared(NamedTuple):

@@ -26,12 +26,11 @@ from tollama_torch.devices import Placement
 from chronos.chronos2 import preprocess
 from chronos.utils import interpolate_quantiles
 
-# Rows of one call with cross_learning, the library's default; other calls are cut by the planner.
-CROSS_LEARNING_ROWS = 256
+# Rows of one call of the library by default. With cross_learning they are those of ours too; other
+# calls are cut by the planner.
+LIBRARY_ROWS = 256
 # Past its one-pass horizon the library follows nine quantile paths for each row.
 PATHS = 9
-# A row is flat when its mean is this many times its deviation.
-FLAT = 100
 
 
 class Chronos2(Architecture):
@@ -57,6 +56,7 @@ class Chronos2(Architecture):
     def __init__(self, name: str, path: str, placement: Placement) -> None:
         self.pipeline = open_pipeline(name, path, placement)
         model = self.pipeline.model
+        self.norm = model.instance_norm = OwnScale(model.instance_norm)
         self.levels: list[float] = list(self.pipeline.quantiles)
         self.patch: int = self.pipeline.model_output_patch_size
         self.context_length = self.pipeline.model_context_length
@@ -79,29 +79,42 @@ class Chronos2(Architecture):
         for index, series in enumerate(request.series):
             problems += arrays.check_known_future(series, ("series", index))
         arrays.refuse(problems)
-        for members in _schemas(request.series).values():
-            prepared = self._prepare_schema(request, members)
+        words = _words(request.series)
+        for members in _schemas(request.series, words).values():
+            prepared = self._prepare_schema(request, members, words)
             for index, one in zip(members, prepared, strict=True):
                 inputs[index] = self._fit(one, context, patches * self.patch)
         paths = 1 if request.horizon <= self.max_horizon else PATHS
         ahead = min(patches, self.max_horizon // self.patch)
-        items = []
-        for index, one in enumerate(inputs):
-            rows, length = one["context"].shape
-            tokens = -(-length // self.patch) + 1 + ahead
-            apart = length if rows > 1 and _is_touchy(one["context"].numpy()) else None
-            items.append(Item(index, Size(rows * paths, tokens), one, apart))
         rows = request.options.get("batch_size")
+        items = []
+        for index, (one, scale) in enumerate(zip(inputs, self._scales(inputs, rows), strict=True)):
+            count, length = one["context"].shape
+            tokens = -(-length // self.patch) + 1 + ahead
+            items.append(Item(index, Size(count * paths, tokens), (one, scale)))
         jointly = bool(request.options.get("cross_learning"))
         return Prepared(
             items,
-            key=(patches, (rows or CROSS_LEARNING_ROWS) if jointly else None),
+            key=(patches, (rows or LIBRARY_ROWS) if jointly else None),
             rows=rows,
             alone=jointly,
             warnings=tuple(warnings),
         )
 
-    def _prepare_schema(self, request: ForecastRequest, members: list[int]) -> Sequence[Any]:
+    def _scales(self, inputs: Sequence[Any], rows: int | None) -> list[Any]:
+        """Each input's scale, in the batches that the library would make of this request."""
+        found: list[Any] = []
+        batch: list[Any] = []
+        for one in inputs:
+            batch.append(one["context"])
+            if sum(map(len, batch)) >= (rows or LIBRARY_ROWS):
+                found += self.norm.measure(batch)
+                batch = []
+        return found + (self.norm.measure(batch) if batch else [])
+
+    def _prepare_schema(
+        self, request: ForecastRequest, members: list[int], words: set[str]
+    ) -> Sequence[Any]:
         series = [request.series[index] for index in members]
         locs: list[Loc] = [("series", index) for index in members]
         targets = [arrays.target(one, loc) for one, loc in zip(series, locs, strict=True)]
@@ -110,8 +123,8 @@ class Chronos2(Architecture):
         inputs = [
             {
                 "target": target,
-                "past_covariates": _covariates(one, "past_covariates", loc),
-                "future_covariates": _covariates(one, "future_covariates", loc),
+                "past_covariates": _covariates(one, "past_covariates", loc, words),
+                "future_covariates": _covariates(one, "future_covariates", loc, words),
             }
             for target, one, loc in zip(targets, series, locs, strict=True)
         ]
@@ -130,13 +143,22 @@ class Chronos2(Architecture):
 
     def predict(self, items: list[Item], key: tuple[Any, ...]) -> list[np.ndarray]:
         patches, jointly = key
-        with quiet():
-            found = self.pipeline.predict(
-                [item.data for item in items],
-                prediction_length=patches * self.patch,
-                batch_size=jointly or sum(item.size.rows for item in items),
-                cross_learning=jointly is not None,
+        if jointly is None:
+            scales = [item.data[1] for item in items]
+            self.norm.given = (
+                torch.cat([loc for loc, _ in scales]),
+                torch.cat([scale for _, scale in scales]),
             )
+        try:
+            with quiet():
+                found = self.pipeline.predict(
+                    [item.data[0] for item in items],
+                    prediction_length=patches * self.patch,
+                    batch_size=jointly or sum(item.size.rows for item in items),
+                    cross_learning=jointly is not None,
+                )
+        finally:
+            self.norm.given = None  # a call that failed before it must not leave it to the next
         return [one.numpy() for one in found]
 
     def read(self, raw: np.ndarray, levels: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -172,47 +194,86 @@ class Chronos2(Architecture):
     def probe(self) -> None:
         blank = {"context": torch.zeros(1, 32), "future_covariates": torch.full((1, 16), torch.nan)}
         counts = {"n_targets": 1, "n_covariates": 0, "n_future_covariates": 0}
-        self.predict([Item(0, Size(1, 4), {**blank, **counts})], (1, None))
+        [scale] = self.norm.measure([blank["context"]])
+        self.predict([Item(0, Size(1, 4), ({**blank, **counts}, scale))], (1, None))
 
 
-def _is_touchy(rows: np.ndarray) -> bool:
-    """Whether a row is so flat that the order in which its mean is summed shows in the forecast.
+class OwnScale(torch.nn.Module):
+    """The model's instance normalisation, with the scales of its next call given.
 
-    The model subtracts a row's mean and divides by its deviation, at least 1e-5. Padding changes
-    the rounding of the mean, and of a nearly constant covariate that rounding is all that is left.
+    The library finds a row's mean and deviation in the padded rows of one call. Of a nearly
+    constant row the deviation is little but rounding, and rounding changes with the padding: so
+    each request's rows are measured among themselves, as the library does for that request alone,
+    whatever else shares the batch.
     """
-    seen = ~np.isnan(rows)
-    count = np.maximum(seen.sum(axis=1), 1)
-    wide = np.where(seen, rows, 0).astype(np.float64)
-    mean = wide.sum(axis=1) / count
-    spread = np.where(seen, wide - mean[:, None], 0)
-    deviation = np.sqrt((spread * spread).sum(axis=1) / count)
-    return bool((np.abs(mean) > FLAT * np.maximum(deviation, 1e-5)).any())
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.norm = norm
+        self.given: Any = None
+
+    def measure(self, contexts: Sequence[Any]) -> list[Any]:
+        """(mean, deviation) of each item's rows, found among the rows of all of them."""
+        width = max(one.shape[1] for one in contexts)
+        padded = [
+            torch.nn.functional.pad(one, (width - one.shape[1], 0), value=float("nan"))
+            for one in contexts
+        ]
+        _, (loc, scale) = self.norm(torch.cat(padded).to(torch.float32))
+        sizes = [len(one) for one in contexts]
+        return list(zip(loc.split(sizes), scale.split(sizes), strict=True))
+
+    def forward(self, x: Any, loc_scale: Any = None) -> Any:
+        """Normalise as the library does, by the given scales at the first call after they came."""
+        if loc_scale is None and self.given is not None:
+            loc, scale = self.given
+            self.given = None
+            loc_scale = (loc.to(x.device), scale.to(x.device))
+        return self.norm(x, loc_scale)
+
+    def inverse(self, *args: Any, **keywords: Any) -> Any:
+        """As the library's."""
+        return self.norm.inverse(*args, **keywords)
 
 
-def _schemas(series: Sequence[Series]) -> dict[Any, list[int]]:
+def _schemas(series: Sequence[Series], words: set[str]) -> dict[Any, list[int]]:
     # The library encodes the categories of one call together, and wants one schema in a call.
     found: dict[Any, list[int]] = {}
     for index, one in enumerate(series):
         key = (
             len(one.target) if one.multivariate else 1,
-            tuple(sorted((name, _categorical(one, name)) for name in one.past_covariates)),
+            tuple(sorted((name, _categorical(one, name, words)) for name in one.past_covariates)),
             tuple(sorted(one.future_covariates)),
         )
         found.setdefault(key, []).append(index)
     return found
 
 
-def _categorical(series: Series, name: str) -> bool:
-    return arrays.is_categorical(series.past_covariates[name]) or arrays.is_categorical(
-        series.future_covariates.get(name, [])
-    )
+def _words(series: Sequence[Series]) -> set[str]:
+    """Covariates that have strings in some series: where another has only nulls, they are words."""
+    return {
+        name
+        for one in series
+        for name in one.past_covariates
+        if any(map(arrays.is_categorical, _values(one, name)))
+    }
 
 
-def _covariates(series: Series, kind: str, loc: Loc) -> dict[str, np.ndarray]:
+def _values(series: Series, name: str) -> tuple[list[Any], list[Any]]:
+    return series.past_covariates[name], series.future_covariates.get(name, [])
+
+
+def _categorical(series: Series, name: str, words: set[str]) -> bool:
+    values = _values(series, name)
+    if any(map(arrays.is_categorical, values)):
+        return True
+    return name in words and all(value is None for part in values for value in part)
+
+
+def _covariates(series: Series, kind: str, loc: Loc, words: set[str]) -> dict[str, np.ndarray]:
     return {
         name: np.array(values, dtype=object)
-        if _categorical(series, name)
+        if _categorical(series, name, words)
         else arrays.numeric(values, (*loc, kind, name))
         for name, values in getattr(series, kind).items()
     }

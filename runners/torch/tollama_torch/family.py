@@ -230,10 +230,10 @@ def _batches(session: Session, jobs: list[_Job]) -> Iterator[tuple[list[tuple[_J
         prepared = job.prepared
         alone = job.index if prepared.alone else None
         for item in prepared.items:
-            group = (prepared.key, prepared.rows, alone, None if prepared.alone else item.apart)
+            group = (prepared.key, prepared.rows, alone)
             groups.setdefault(group, []).append((job, item))
     planned: list[tuple[int, list[tuple[_Job, Item]], bool]] = []
-    for (_, rows, alone, _), members in groups.items():
+    for (_, rows, alone), members in groups.items():
         if alone is not None:
             planned.append((alone, members, True))
             continue
