@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tollama.cli.chart import chart
@@ -142,6 +142,7 @@ number = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False))
     st.sampled_from([0, 16, TRUECOLOR]),
     st.booleans(),
 )
+@example([], [2.225073858507e-311], 24, 0, False)
 def test_any_numbers_make_a_chart_that_fits(history, mean, width, colors, unicode):
     term = Terminal(width, 24, colors, unicode, True, True, None)
     low = [v - abs(v) for v in mean]

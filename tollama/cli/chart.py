@@ -197,9 +197,9 @@ class _Plot:
         if low is None or high is None:
             return
         bottom, top = self.span
-        scale = 8 * self.rows / (top - bottom)
-        begin = max(0, round((top - high) * scale))
-        end = min(8 * self.rows, round((top - low) * scale))
+        # Shares first: a scale over the smallest of floats would be infinite.
+        begin = max(0, round((top - high) / (top - bottom) * 8 * self.rows))
+        end = min(8 * self.rows, round((top - low) / (top - bottom) * 8 * self.rows))
         for eighth in range(begin, end):
             part = self.parts.setdefault((eighth // 8, col), [0] * 8)
             part[eighth % 8] = number
