@@ -178,6 +178,16 @@ COMMANDS = (
     ),
     Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
     Command("version", "settings", "Show versions", ("tollama version",)),
+    Command(
+        "completion",
+        "completion",
+        "Print a script that completes commands, options, files and models in a shell",
+        (
+            'eval "$(tollama completion bash)"    # in ~/.bashrc',
+            'eval "$(tollama completion zsh)"     # in ~/.zshrc, after compinit',
+            "tollama completion fish > ~/.config/fish/completions/tollama.fish",
+        ),
+    ),
 )
 TABLE = {command.name: command for command in COMMANDS}
 ALIASES = {"ls": "list", "delete": "rm", "copy": "cp"}
