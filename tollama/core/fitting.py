@@ -45,6 +45,8 @@ def fit(
     refused = refusals(request, can, offset)
     if refused:
         raise Unsupported.of(refused)
+    if not any(getattr(series, kind) for series in request.series for kind in KINDS):
+        return request
     dropped: dict[str, None] = {}
     fitted: list[Series] = []
     for series in request.series:

@@ -29,16 +29,29 @@ _EXPECTED = (
 )
 
 
+# Names that were good before: every request names its model.
+_good: dict[str, str] = {}
+
+
 def check(name: object) -> str:
     """A model name in its canonical form (without :latest); raises InvalidRequest otherwise."""
+    known = _good.get(name) if type(name) is str else None
+    if known is not None:
+        return known
     base, problem = _read(name)
     if problem:
         raise InvalidRequest(f"model {shown(name)}: {problem}")
+    if len(_good) > 1000:
+        _good.clear()
+    _good[str(name)] = base
     return base
 
 
 def reader(value: object, loc: Any) -> str:
     """`check` as a reader of fields.py, so that the error has the field's path."""
+    known = _good.get(value) if type(value) is str else None
+    if known is not None:
+        return known
     base, problem = _read(value)
     if problem:
         raise InvalidRequest.of([(loc, f"{problem}, got {shown(value)}")])

@@ -48,11 +48,13 @@ def dumps(value: object) -> bytes:
         except (TypeError, ValueError):
             pass
     try:
-        return json.dumps(
-            value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        ).encode()
+        return _encode(value).encode()
     except UnicodeEncodeError:  # a lone surrogate: escapes can carry what UTF-8 cannot
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+# Made once: json.dumps makes an encoder at every call that asks for anything.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(frame: dict[str, Any]) -> bytes:

@@ -106,10 +106,13 @@ def _split(text: str, field: str) -> Body:
                     "expecting property name enclosed in double quotes", text, at
                 )
             key, at = _value(text, at)
-            at = _skip(text, at)
             if text[at : at + 1] != ":":
-                raise json.JSONDecodeError("expecting ':' delimiter", text, at)
-            at = _skip(text, at + 1)
+                at = _skip(text, at)
+                if text[at : at + 1] != ":":
+                    raise json.JSONDecodeError("expecting ':' delimiter", text, at)
+            at += 1
+            if text[at : at + 1] <= " ":
+                at = _skip(text, at)
             if key == field and text[at : at + 1] == "[":
                 start = at
                 value[key], items, at = _list(text, at)
@@ -118,14 +121,18 @@ def _split(text: str, field: str) -> Body:
                 value[key], at = _value(text, at)
                 if key == field:
                     array, items = (0, 0), []
-            at = _skip(text, at)
             mark = text[at : at + 1]
+            if mark <= " ":
+                at = _skip(text, at)
+                mark = text[at : at + 1]
             if mark == "}":
                 at += 1
                 break
             if mark != ",":
                 raise json.JSONDecodeError("expecting ',' delimiter", text, at)
-            at = _skip(text, at + 1)
+            at += 1
+            if text[at : at + 1] <= " ":
+                at = _skip(text, at)
     end = _skip(text, at)
     if end != len(text):
         raise json.JSONDecodeError("extra data", text, end)

@@ -76,6 +76,7 @@ class Crew:
             replica.loaded = True
             replica.idle_since = lane.last_used = lane.clock()
             lane.health.started()
+            lane.meter.load()
             lane.facts = facts
             lane.loaded_at = lane.loaded_at or time.time()
             self.idle.append(replica)
@@ -132,9 +133,27 @@ class Crew:
                 wait = self._busy_turn(replica, now)
             elif wait is None:
                 self._remove(replica)
+            replica.wakes = now + (wait or 0.0)
             out = lane.outbox()
         lane.deliver(out)
         return wait
+
+    def due(self, replica: Replica) -> bool:
+        """Whether a replica whose answers another thread reads should take its turn now."""
+        lane = self.lane
+        with lane.lock:
+            if lane.state is not OPEN:
+                return True
+            if replica.batch:
+                return not replica.live
+            soonest = math.inf
+            if lane.backlog and lane.backlog.linger_until is not None:
+                soonest = lane.backlog.linger_until
+            if lane.is_idle:
+                soonest = min(soonest, lane.expires)
+            if len(self.replicas) > 1 and lane.keep_alive >= 0:
+                soonest = min(soonest, replica.idle_since + max(lane.keep_alive, SPARE_LEAST))
+            return soonest < replica.wakes
 
     def _idle_turn(self, replica: Replica, now: float) -> float | None:
         lane = self.lane
@@ -218,6 +237,7 @@ class Crew:
         lane = self.lane
         now = lane.clock()
         lane.backlog.finished(replica.size, now - replica.began, now)
+        lane.meter.batch(replica.size, now - replica.began)
         replica.end_batch()
         replica.idle_since = now
         self.idle.append(replica)
@@ -237,6 +257,7 @@ class Crew:
             if replica in self.idle:
                 self.idle.remove(replica)
             lane.health.restarts += 1
+            lane.meter.restart()
             if replica.gives_up or lane.state is STOPPING:
                 lane.settle_all(jobs, lane.unloaded())
             else:

@@ -19,6 +19,8 @@ from tollama.daemon.http_states import BODY
 if TYPE_CHECKING:
     from tollama.daemon.http_connection import Connection
 
+_SECRET = ("authorization", "x-api-key", "cookie", "proxy-authorization")
+
 
 def read_head(conn: Connection, buffer: bytes) -> None:
     """Look for a whole head in what has arrived, and begin its request."""
@@ -37,21 +39,35 @@ def read_head(conn: Connection, buffer: bytes) -> None:
             conn.buffer = buffer
             conn.scanned = len(buffer)
             return
-        head = parse_head(
-            buffer[:end], max_headers=limits.max_headers, max_target=limits.max_target
-        )
+        block = buffer[:end]
+        parsed = _heads.get(block)
+        if parsed is None:
+            head = parse_head(block, max_headers=limits.max_headers, max_target=limits.max_target)
+            parsed = head, framing(head)
+            _remember(block, parsed)
         conn.buffer = buffer[end + 4 :]
         conn.scanned = 0
         conn.started = time.monotonic()
-        _begin(conn, head)
+        _begin(conn, *parsed)
     except TollamaError as error:
         conn.refuse(error)
 
 
-def _begin(conn: Connection, head: Head) -> None:
+# A client says the same head again and again; never one with a key in it.
+_heads: dict[bytes, tuple[Head, int]] = {}
+
+
+def _remember(block: bytes, parsed: tuple[Head, int]) -> None:
+    if len(block) > 1024 or not parsed[0].headers.keys().isdisjoint(_SECRET):
+        return
+    if len(_heads) >= 256:
+        _heads.clear()
+    _heads[block] = parsed
+
+
+def _begin(conn: Connection, head: Head, length: int) -> None:
     """Read on, run, or refuse: as the head says."""
     conn.minor = head.minor
-    length = framing(head)
     conn.request = Request(
         head.method,
         head.target,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import selectors
 import socket
@@ -70,6 +71,30 @@ class Parked:
         raise NotImplementedError
 
 
+class Watched(Parked):
+    """A pipe that the loop reads for somebody: `read(fd)` takes what is there, False at its end."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, fd: int, read: Callable[[int], bool]) -> None:
+        # A descriptor of its own: the owner may close the pipe at any moment.
+        super().__init__(io.FileIO(os.dup(fd)), float("inf"))  # type: ignore[arg-type]
+        self._read = read
+
+    def resumed(self) -> bool:
+        """Never: it waits for bytes alone."""
+        return False
+
+    def ready(self) -> None:
+        """Take what is there."""
+        if not self._read(self.sock.fileno()):
+            self.closed = True
+
+    def close(self) -> None:
+        """Watch it no more."""
+        self.closed = True
+
+
 class Loop:
     """Listeners, connections and deadlines.
 
@@ -101,6 +126,7 @@ class Loop:
         self._accepting = False
         self._resume_at = float("inf")
         self.connections: set[Parked] = set()
+        self._watched: set[Parked] = set()
         self.draining = False
         self.drained = threading.Event()
 
@@ -125,12 +151,31 @@ class Loop:
                 parked.sock.shutdown(socket.SHUT_RDWR)
         if not self.crew.ended.wait(timeout):
             return  # a handler is stuck: its thread still uses these
-        for parked in self.connections:
+        for parked in (*self.connections, *self._watched):
             parked.sock.close()
         self.connections.clear()
+        self._watched.clear()
         self._selector.close()
         os.close(self._woken)
         os.close(self._waker)
+
+    def watch(self, fd: int, read: Callable[[int], bool]) -> Callable[[], None]:
+        """Have `read` called when `fd` has bytes or its end, in the thread that runs the loop.
+
+        So an answer of a runner costs no switch between threads. Returns what ends the watch.
+        """
+        watched = Watched(fd, read)
+        self._watched.add(watched)
+        self.settle(watched)
+
+        def end() -> None:
+            with self._lock:
+                watched.closed = True
+                self._chores.append(watched)
+            if self._asleep:
+                self._poke()
+
+        return end
 
     def settle(self, parked: Parked) -> None:
         """The owner of `parked` has done what it could; any thread may say so."""
@@ -223,6 +268,7 @@ class Loop:
                 self._selector.unregister(parked.sock)
                 parked.mask = 0
             self.connections.discard(parked)
+            self._watched.discard(parked)
             parked.sock.close()
             return
         if parked.deadline < self._next_look:

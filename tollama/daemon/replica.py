@@ -1,7 +1,8 @@
 """A replica: a thread that owns one runner process of a lane, and the frames between them.
 
 The thread starts the process, waits for its answers, and ends it. A batch may be sent by whichever
-thread holds the lane's lock; answers are read by this one alone.
+thread holds the lane's lock. Answers are read by this thread, or by the loop of the HTTP front
+(`Scheduler.watch`), which then sends them on without a switch between threads.
 
 Not covered: which jobs and when (lane.py), the pipe itself (runner_process.py).
 """
@@ -11,13 +12,15 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
 
 from tollama.core import protocol
 from tollama.core.errors import DeadlineExceeded, RunnerCrashed, RunnerError, TollamaError
-from tollama.daemon.bell import Bell
+from tollama.daemon.bell import POLLS, Bell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from tollama.daemon.call import Job
@@ -40,6 +43,8 @@ class Replica:
         self.loaded = False
         self.idle_since = 0.0
         self.gives_up = False
+        # When its thread takes a turn by itself.
+        self.wakes = math.inf
         self._ids = itertools.count(1)
         # The batch that runs: its frame's id, its jobs without an answer, how many of them matter.
         self.batch = b""
@@ -176,22 +181,46 @@ class Replica:
         lane, crew, process = self.lane, self.lane.crew, self.process
         assert process is not None
         turn, poll = crew.turn, process.poll
-        while True:
-            wait = turn(self)
-            if wait is None:
+        unwatch = self._watched(process)
+        try:
+            while True:
+                wait = turn(self)
+                if wait is None:
+                    return False
+                try:
+                    if self.gives_up:
+                        raise RunnerCrashed(
+                            f"the runner of {lane.launch.model} was ended: no answer"
+                        )
+                    for line in poll(wait):
+                        self._read(line)
+                except TollamaError as error:
+                    self.scheduler.log(f"{lane.launch.model}: {error.message}")
+                    process.kill()
+                    crew.died(self, error)
+                    self.process = None
+                    process.close(0, 0)
+                    return True
+        finally:
+            unwatch()
+
+    def _watched(self, process: RunnerProcess) -> Callable[[], None]:
+        """Leave the reading of answers to the loop of the HTTP front, where there is one."""
+        watch = self.scheduler.watch
+        if watch is None or not POLLS:
+            return lambda: None
+
+        def pump(fd: int) -> bool:
+            for line in process.take(fd):
+                self._read(line)
+            if process.over:
+                self.bell.ring()
                 return False
-            try:
-                if self.gives_up:
-                    raise RunnerCrashed(f"the runner of {lane.launch.model} was ended: no answer")
-                for line in poll(wait):
-                    self._read(line)
-            except TollamaError as error:
-                self.scheduler.log(f"{lane.launch.model}: {error.message}")
-                process.kill()
-                crew.died(self, error)
-                self.process = None
-                process.close(0, 0)
-                return True
+            if self.lane.crew.due(self):
+                self.bell.ring()
+            return True
+
+        return watch(process.watch(), pump)
 
     def _read(self, line: bytes) -> None:
         """Route one line; the common one is cut, not parsed."""
@@ -229,6 +258,11 @@ class Replica:
             process.close()
 
 
+def json_string(text: str) -> bytes:
+    """A string as JSON."""
+    return encode_basestring_ascii(text).encode()
+
+
 def batch_frame(batch: bytes, threads: int, jobs: dict[bytes, Job]) -> bytes:
     """Jobs by their wire ids as one `batch` frame; their requests are spliced in as they came."""
     parts = [b'{"id":"%s","method":"batch","params":{"threads":%d,"jobs":[' % (batch, threads)]
@@ -240,7 +274,7 @@ def batch_frame(batch: bytes, threads: int, jobs: dict[bytes, Job]) -> bytes:
         if job.defaults:
             parts.append(b',"defaults":' + protocol.dumps(job.defaults))
         if job.request_id:
-            parts.append(b',"request_id":' + protocol.dumps(job.request_id))
+            parts.append(b',"request_id":' + json_string(job.request_id))
         parts += (b',"request":', job.body, b"}")
         mark = b","
     parts.append(b"]}}\n")

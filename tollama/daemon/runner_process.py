@@ -21,7 +21,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from tollama.core import protocol
-from tollama.core.errors import DeadlineExceeded, ProtocolError, RunnerCrashed, shown
+from tollama.core.errors import (
+    DeadlineExceeded,
+    ProtocolError,
+    RunnerCrashed,
+    TollamaError,
+    shown,
+)
 from tollama.daemon.bell import POLLS, Bell, milliseconds
 from tollama.daemon.child import kill_tree, signal_name, wait_exit
 from tollama.daemon.lines import Lines
@@ -55,6 +61,8 @@ class RunnerProcess:
         self._broken = False
         self._eof = False
         self._closed = False
+        self._failure: TollamaError | None = None
+        self._watched = False
         options: dict[str, Any] = {}
         if os.name == "posix":
             # A Ctrl-C on the daemon's terminal must not reach runners before the drain is over.
@@ -131,12 +139,34 @@ class RunnerProcess:
 
     # Reading
 
+    def watch(self) -> int:
+        """The descriptor of its output, which `poll` leaves to the caller of `take` from now on."""
+        self._watched = True
+        self._poller.unregister(self._out_fd)
+        return self._out_fd
+
+    def take(self, fd: int) -> list[bytes]:
+        """The complete lines that are there now; at the end or a failure `poll` raises it."""
+        lines: list[bytes] = []
+        try:
+            self._read_out(lines, fd)
+        except TollamaError as error:
+            self._failure = error
+        return lines
+
+    @property
+    def over(self) -> bool:
+        """Whether no line will follow."""
+        return self._eof or self._failure is not None
+
     def poll(self, timeout: float | None) -> list[bytes]:
         """The complete lines that came within `timeout`, without their ends.
 
         Empty when time is up, the bell rang or only stderr spoke. Raises RunnerCrashed when the
         runner has gone and ProtocolError when a line is longer than protocol.MAX_LINE.
         """
+        if self._failure is not None:
+            raise self._failure
         if self._eof or self._broken:
             raise self._obituary()
         lines: list[bytes] = []
@@ -152,7 +182,7 @@ class RunnerProcess:
                 self._poller.unregister(self._in_fd)
         for fd, _ in self._poller.poll(milliseconds(timeout)):
             if fd == self._out_fd:
-                self._read_out(lines)
+                self._read_out(lines, fd)
             elif fd == self._err_fd:
                 self._read_err()
             elif fd == self.bell.fd:
@@ -163,9 +193,9 @@ class RunnerProcess:
             raise self._obituary()
         return lines
 
-    def _read_out(self, lines: list[bytes]) -> None:
+    def _read_out(self, lines: list[bytes], fd: int) -> None:
         try:
-            chunk = os.read(self._out_fd, CHUNK)
+            chunk = os.read(fd, CHUNK)
         except BlockingIOError:
             return
         if chunk:

@@ -25,6 +25,7 @@ from tollama.daemon.child import rss_bytes
 from tollama.daemon.crew import OPEN
 from tollama.daemon.health import Health
 from tollama.daemon.lane import Lane
+from tollama.daemon.metrics import Metrics
 from tollama.daemon.replica import Replica
 from tollama.daemon.runner_process import RunnerProcess
 
@@ -76,8 +77,11 @@ class Scheduler:
         load_timeout: float = 300.0,
         log: Callable[[str], None] = lambda text: None,
         debug: Callable[[str], None] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.spawn = spawn
+        # Reads a pipe for us: (descriptor, reader) -> what ends that; set by the HTTP front.
+        self.watch: Callable[[int, Callable[[int], bool]], Callable[[], None]] | None = None
         self.clock = clock
         self.cpus = max(1, cpus)
         # Processes per model, where a family allows several.
@@ -88,6 +92,7 @@ class Scheduler:
         self.load_timeout = load_timeout
         self.log = log
         self.debug = debug or log
+        self.metrics = metrics or Metrics()
         # Replicas with a batch: what the threads of a call are divided by.
         self.computing: set[Replica] = set()
         # Those who wait for room, first come first served.
@@ -143,6 +148,11 @@ class Scheduler:
         """The models that are loaded or being loaded."""
         with self._lock:
             return sorted({lane.launch.model for lane in self._alive})
+
+    def lanes(self) -> list[Lane]:
+        """The lanes that have requests or processes."""
+        with self._lock:
+            return list(self._alive)
 
     def loaded(self) -> list[LoadedModel]:
         """The loaded models, by name."""

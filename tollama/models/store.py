@@ -94,10 +94,12 @@ def listed(home: str) -> tuple[list[Installed], list[str]]:
         return [], [f"the models cannot be listed: {(error.strerror or str(error)).lower()}"]
     for child in children:
         path = os.path.join(models_folder(home), child)
-        if child.startswith(".") or not os.path.exists(os.path.join(path, "manifest.json")):
+        if child.startswith("."):
             continue
         try:
             found.append(_read(path))
+        except FileNotFoundError:
+            continue
         except UnreadableModel as error:
             warnings.append(str(error))
     return sorted(found, key=lambda m: m.name.lower()), warnings
@@ -105,12 +107,12 @@ def listed(home: str) -> tuple[list[Installed], list[str]]:
 
 def get(home: str, name: str) -> Installed:
     """A model by name; raises ModelNotFound."""
-    path = folder(home, name)
-    if not os.path.exists(os.path.join(path, "manifest.json")):
+    try:
+        return _read(folder(home, name))
+    except FileNotFoundError:
         raise ModelNotFound(
             f"model '{name}' is not installed; install it with: tollama pull {name}"
-        )
-    return _read(path)
+        ) from None
 
 
 # Manifests by file, with what tells a replaced one: every request asks for its model's.
@@ -118,7 +120,8 @@ _manifests: dict[str, tuple[tuple[int, int, int], Installed]] = {}
 
 
 def _read(path: str) -> Installed:
-    file = os.path.join(path, "manifest.json")
+    """A model in its folder; raises FileNotFoundError without a manifest, UnreadableModel."""
+    file = f"{path}{os.sep}manifest.json"
     try:
         stat = os.stat(file)
         identity = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -129,6 +132,8 @@ def _read(path: str) -> Installed:
             value = json.loads(stream.read())
         manifest = _checked(value, path)
     except (OSError, ValueError, RecursionError, InvalidRequest) as error:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise FileNotFoundError(file) from None
         reason = error.message if isinstance(error, InvalidRequest) else f"cannot be read: {error}"
         shown = os.path.basename(path)
         raise UnreadableModel(
