@@ -17,7 +17,7 @@ from tollama.daemon.access import Access
 from tollama.daemon.compat.errors import error_reply
 from tollama.daemon.http import Server
 from tollama.daemon.http_message import Limits
-from tollama.daemon.routes import Router
+from tollama.daemon.routes import ROUTES, Router
 from tollama.daemon.service import Service
 
 # How long running requests may take when we are told to end, and their last answers after that.
@@ -126,9 +126,10 @@ def make_server(service: Service, address: tuple[str, int], log: Log) -> Server:
         limits=limits,
         allowed_hosts=service.setting("TOLLAMA_ALLOWED_HOSTS"),
         origins=service.setting("TOLLAMA_ORIGINS"),
-        log=log.request,
+        log=service.metrics.watch(log.request, ROUTES),
         error_reply=error_reply,
     )
+    service.metrics.server = server
     bound_host, bound_port = server.address[:2]
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host
     service.host_binding = f"{shown}:{bound_port}"

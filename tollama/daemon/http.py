@@ -216,6 +216,11 @@ class Server(HTTPServer):
             self._in_flight += size
             return True
 
+    @property
+    def in_flight(self) -> int:
+        """Bytes of bodies in flight."""
+        return self._in_flight
+
     def _admit(self, sock: socket.socket, address: object, count: int) -> Parked | None:
         """A new client's connection; None when there is not even room to refuse it."""
         sock.setblocking(False)

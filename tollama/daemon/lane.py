@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tollama.core.errors import DeadlineExceeded, QueueFull, TollamaError, Unavailable
+from tollama.core.errors import Cancelled, DeadlineExceeded, QueueFull, TollamaError, Unavailable
 from tollama.daemon.backlog import Backlog
 from tollama.daemon.call import DONE, QUEUED, RUNNING, Call, Job, Launch
 from tollama.daemon.crew import ENDED, OPEN, RETIRING, STOPPING, Crew
@@ -39,6 +39,7 @@ class Lane:
         self.launch = launch
         self.health = health
         self.keep_alive = keep_alive
+        self.meter = scheduler.metrics.meter(launch)
         self.clock = scheduler.clock
         self.lock = threading.Lock()
         self.state = OPEN
@@ -70,6 +71,7 @@ class Lane:
             backlog, crew, now = self.backlog, self.crew, self.clock()
             waiting = backlog.waiting(self.scheduler.max_queue)
             if waiting >= self.scheduler.max_queue:
+                self.meter.job(QueueFull.code)
                 raise QueueFull(
                     f"the queue of {self.launch.model} is full: {waiting} requests wait "
                     "(TOLLAMA_MAX_QUEUE)",
@@ -128,6 +130,7 @@ class Lane:
             call.end_of_jobs()
             for job in call.pending.values():
                 self._give_up(job)
+            self.meter.job(Cancelled.code, len(call.pending))
             call.pending.clear()
             self.backlog.tidy(call)
             if call in self.loads:
@@ -209,6 +212,7 @@ class Lane:
         call = job.call
         if call.pending.pop(job.index, None) is not None:
             self._out.append((call, job.index, result))
+            self.meter.job("ok" if isinstance(result, bytes) else result.code)
             self._release(call)
 
     def settle_all(self, jobs: Iterable[Job], error: TollamaError) -> None:
@@ -247,6 +251,7 @@ class Lane:
         self.calls.discard(call)
         self.last_used = call.ended = self.clock()
         self.last_used_at = time.time()
+        self.meter.call(call)
         if not self.calls and (ring or self.state is not OPEN):
             self.crew.ring_all()
 

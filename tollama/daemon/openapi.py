@@ -49,7 +49,7 @@ def _operation(route: Route, schemas: dict[str, Any], error: dict[str, Any]) -> 
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if route.handle.__name__ in ("pull", "forecast"):
         content["application/x-ndjson"] = {"schema": {"type": "object"}}
-    if route.path == "/":
+    if route.plain:
         content = {"text/plain": {"schema": {"type": "string"}}}
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}{re.sub('[^a-zA-Z0-9]+', '_', route.path)}",

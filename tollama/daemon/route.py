@@ -31,6 +31,7 @@ class Route(NamedTuple):
     stream_body: bool = False
     encodings: tuple[str, ...] = ()
     max_body: int | None = None
+    plain: bool = False  # answers text, not JSON
 
 
 def dump(value: object, status: int = 200) -> Reply:

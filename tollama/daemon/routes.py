@@ -16,7 +16,7 @@ from tollama.core.errors import (
     MethodNotAllowed,
     NotFound,
 )
-from tollama.daemon import anomalies, bulk, diagnostics, hub_share, presets, web, wire
+from tollama.daemon import anomalies, bulk, diagnostics, hub_share, metrics_text, presets, web, wire
 from tollama.daemon import backtest as backtests
 from tollama.daemon.access import Access
 from tollama.daemon.compat import routes as compat
@@ -77,6 +77,10 @@ def ps(service: Service, request: Request) -> Reply:
 
 def info(service: Service, request: Request) -> Reply:
     return dump(diagnostics.info(service))
+
+
+def scrape(service: Service, request: Request) -> Reply:
+    return Reply(body=metrics_text.text(service), content_type=metrics_text.CONTENT_TYPE)
 
 
 def delete(service: Service, request: Request) -> Reply:
@@ -250,7 +254,7 @@ def openapi(service: Service, request: Request) -> Reply:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/", root, "That the daemon runs, or its page", "open"),
+    Route("GET", "/", root, "That the daemon runs, or its page", "open", plain=True),
     Route("GET", "/web/{path}", page_file, "A file of the page", "open"),
     Route("GET", "/api/version", version, "Version of the daemon", "open", answer=wire.Version),
     Route("GET", "/v1/health", alive, "Health", "open", answer=wire.Status),
@@ -259,6 +263,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/tags", tags, "Installed and built-in models"),
     Route("GET", "/api/ps", ps, "Loaded models"),
     Route("GET", "/api/info", info, "Diagnostics"),
+    Route("GET", "/metrics", scrape, "Counts and gauges for Prometheus", plain=True),
     Route("GET", "/openapi.json", openapi, "This description"),
     Route("POST", "/api/show", show, "One model", body=wire.ShowBody),
     Route("POST", "/api/pull", pull, "Download a model", "admin", body=PullRequest),

@@ -31,6 +31,7 @@ from tollama.daemon.budget import cpu_budget
 from tollama.daemon.compat.nixtla_jobs import Jobs
 from tollama.daemon.forecasting import Forecasting
 from tollama.daemon.launches import Model
+from tollama.daemon.metrics import Metrics
 from tollama.daemon.pulling import Pulling, Pulls
 from tollama.daemon.scheduler import Launch, Scheduler
 from tollama.models import families, pulls, store
@@ -55,6 +56,7 @@ class Service:
         self.families, warnings = families.find(self.home, self.environ)
         for text in warnings:
             log(f"ignored: {text}")
+        self.metrics = Metrics()
         self.scheduler = Scheduler(
             cpus=self.cpus,
             replicas=self.setting("TOLLAMA_REPLICAS"),
@@ -63,6 +65,7 @@ class Service:
             keep_alive=self.setting("TOLLAMA_KEEP_ALIVE"),
             load_timeout=self.setting("TOLLAMA_LOAD_TIMEOUT"),
             log=log,
+            metrics=self.metrics,
         )
         self.forecasting = Forecasting(
             self.scheduler,
@@ -208,7 +211,8 @@ class Service:
             self._pull(plan, request, on_event, cancelled)
 
         same = (*plan.identity, request.force)
-        return self.pulls.join(plan.name.lower(), work, same=same, secret=plan.token)
+        counted = self.metrics.pull(work)
+        return self.pulls.join(plan.name.lower(), counted, same=same, secret=plan.token)
 
     def _pull(
         self,
