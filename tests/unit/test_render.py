@@ -58,6 +58,18 @@ def test_table_cuts_the_widest_column_on_a_terminal_only():
     assert render.table(rows, ["NAME", "FAMILY", "ID"], PLAIN).splitlines()[1].startswith("a" * 70)
 
 
+def test_table_parts_columns_less_then_leaves_out_the_last_ones_where_it_is_narrow():
+    board = [["1", "seasonal-naive", "1.048", "0.0942", "+0.0%", "1/4"]]
+    titles = ["", "MODEL", "MASE", "SMAPE", "SKILL", "WINS"]
+    wide, middle, narrow = (
+        render.table(board, titles, TTY._replace(width=width)).splitlines()[1]
+        for width in (80, 48, 18)
+    )
+    assert wide == "1    seasonal-naive    1.048    0.0942    +0.0%    1/4"
+    assert middle == "1  seasonal-naive  1.048  0.0942  +0.0%  1/4"
+    assert narrow == "1  seasona…  1.048"
+
+
 def test_table_of_nothing_is_its_header():
     assert render.table([], ["NAME", "SIZE"], PLAIN) == "NAME    SIZE\n"
 

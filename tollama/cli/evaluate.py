@@ -194,7 +194,7 @@ def anomalies(args: Namespace) -> int:
         print_table(headers, rows)
     checked = sum(len(series["points"]) for series in response["series"])
     found = sum(series["anomalies"] for series in response["series"])
-    sys.stdout.write(f"{found} anomalies in {checked} checked values ({level:.4g} interval)\n")
+    sys.stdout.write(f"{found} anomalies in {checked} checked values ({100 * level:.4g}% interval)\n")
     for warning in response["warnings"][:10]:
         sys.stderr.write(f"warning: {warning}\n")
     return 0

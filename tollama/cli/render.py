@@ -57,7 +57,8 @@ _GAP = "  "
 
 
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str], term: Terminal) -> str:
-    """Aligned columns under a header; on a terminal the widest are cut until a line fits.
+    """Aligned columns under a header; on a terminal the widest are cut until a line fits, then
+    the last ones left out.
 
     A column of numbers stands at the right. The answer ends with a line end.
     """
@@ -77,12 +78,17 @@ def _aligned(
         for i, title in enumerate(titles)
     ]
     if term.is_tty:
-        _fit(widths, [min(8, w) for w in widths], term.width - len(gap) * (len(widths) - 1))
+        if sum(widths) + len(gap) * (len(widths) - 1) > term.width:
+            gap = _GAP
+        least = [min(8, width) for width in widths]
+        while len(widths) > 1 and sum(least) + len(gap) * (len(least) - 1) > term.width:
+            del widths[-1], least[-1]
+        _fit(widths, least, term.width - len(gap) * (len(widths) - 1))
     lines = []
     for number, row in enumerate([titles, *texts]):
         cells = [
             pad(cut(cell, width, term), width, right=at_right)
-            for cell, width, at_right in zip(row, widths, right, strict=True)
+            for cell, width, at_right in zip(row, widths, right, strict=False)
         ]
         line = gap.join(cells).rstrip()
         lines.append(paint(line, "faint", term) if number == 0 else line)
