@@ -1,4 +1,4 @@
-"""Write docs/cli.md and docs/configuration.md from the program's own tables.
+"""Write the generated pages, or parts of pages, and the manual page from the program's own tables.
 
 python docs/generate.py          write them
 python docs/generate.py --check  exit 1 when a page is not what the tables say
@@ -11,7 +11,9 @@ from importlib import import_module
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+import manpage  # noqa: E402
 
 from tollama.cli import main as cli  # noqa: E402
 from tollama.core import config, errors  # noqa: E402
@@ -159,6 +161,7 @@ def pages() -> dict[str, str]:
         "configuration.md": configuration(),
         "api.md": filled("api.md", "errors", error_table()),
         "models.md": filled("models.md", "models", model_table()),
+        "tollama.1": manpage.page(),
     }
 
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,19 @@ generate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(generate)
 
 
-@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "api.md", "models.md"])
+@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "api.md", "models.md", "tollama.1"])
 def test_a_generated_page_is_what_the_tables_say(name):
     assert (ROOT / "docs" / name).read_text() == generate.pages()[name], (
         "run: python docs/generate.py"
     )
+
+
+def test_the_manual_page_is_good_roff():
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not installed")
+    command = ["mandoc", "-Tlint", str(ROOT / "docs" / "tollama.1")]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.stdout == ""
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda r: f"{r.method} {r.path}")
