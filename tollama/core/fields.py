@@ -10,14 +10,14 @@ Not covered: what fields mean together (schemas.py does that) and the splitting 
 
 from __future__ import annotations
 
-from math import fsum, isfinite
+from math import isfinite
 
 from tollama.core.errors import InvalidRequest, Loc, shown
 
 # `Reader` would be Callable[[object, Loc], T]; typing is not imported at run time (it is slow).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeVar
 
     T = TypeVar("T")
@@ -46,7 +46,7 @@ class Fields:
         self.value = value
         self.loc = loc
         self.lenient = lenient
-        self.known: list[str] = []
+        self.known: dict[str, None] = {}
         self.problems: list[tuple[Loc, str]] = []
 
     def __enter__(self) -> Fields:
@@ -57,7 +57,7 @@ class Fields:
             self.problems += exc.problems()
         elif exc is not None:
             return
-        if not self.lenient:
+        if not (self.lenient or self.value.keys() <= self.known.keys()):
             for name in self.value:
                 if name not in self.known:
                     self.problems.append(((*self.loc, name), unknown_field(name, self.known)))
@@ -66,9 +66,9 @@ class Fields:
 
     def take(self, name: str, read: Reader[T], default: Any = MISSING) -> T:
         """The field `name` as `read` gives it; `default` when absent or null, else required."""
-        self.known.append(name)
-        value = self.value.get(name, MISSING)
-        if value is MISSING or (value is None and default is not MISSING):
+        self.known[name] = None
+        value = self.value.get(name)
+        if value is None and (default is not MISSING or name not in self.value):
             if default is MISSING:
                 self.problems.append(((*self.loc, name), "this field is required"))
             return default  # type: ignore[no-any-return]
@@ -77,6 +77,15 @@ class Fields:
         except InvalidRequest as error:
             self.problems += error.problems()
             return default  # type: ignore[no-any-return]
+
+    def given(self, readers: Mapping[str, Reader[Any]]) -> dict[str, Any]:
+        """Those of the fields in `readers` that are there and not null, as `take` reads them."""
+        self.known.update(dict.fromkeys(readers))
+        return {
+            name: self.take(name, readers[name], None)
+            for name, value in self.value.items()
+            if value is not None and name in readers
+        }
 
     def reject(self, name: str, message: str) -> None:
         """Record a problem of the field `name` that its reader could not see."""
@@ -275,10 +284,10 @@ def _check_texts(items: list[Any], loc: Loc) -> None:
 
 
 def _all_finite(items: list[Any]) -> bool:
-    # fsum is one C loop; it raises on inf - inf and on ints that no float can hold, and overflows
-    # on huge finite values: both are told apart by the slow look at each item.
+    # One C loop. Its result is not finite when an item is not, but also where huge ones overflow:
+    # the slow look at each item tells the two apart.
     try:
-        if isfinite(fsum(items)):
+        if isfinite(sum(items)):
             return True
     except (OverflowError, ValueError):
         pass

@@ -68,17 +68,11 @@ class Series:
     def parse(cls, value: object, loc: Loc, *, number: int, horizon: int | None) -> Series:
         """Read one series; `number` names it when it has no id, `horizon` checks covariates."""
         with Fields(value, loc) as f:
-            series = cls(
-                id=f.take("id", fields.string, f"series_{number}"),
-                target=f.take("target", readers.target, []),
-                freq=f.take("freq", readers.freq, None),
-                timestamps=f.take("timestamps", fields.strings, None),
-                start=f.take("start", readers.timestamp, None),
-                past_covariates=f.take("past_covariates", readers.covariates, {}),
-                future_covariates=f.take("future_covariates", readers.covariates, {}),
-                static_covariates=f.take("static_covariates", fields.plain_object, {}),
-                actuals=f.take("actuals", readers.target, None),
-            )
+            given = f.given(_SERIES)
+            name = given.pop("id", None)
+            if name is None:
+                name = f"series_{number}"
+            series = cls(name, given.pop("target", []), **given)
             if "target" not in f.value or f.value["target"] is None:
                 f.reject("target", "this field is required")
             elif not f.problems:
@@ -175,13 +169,8 @@ class ForecastRequest:
             request = cls(
                 model=f.take("model", readers.model),
                 horizon=horizon,
-                quantiles=f.take("quantiles", readers.quantiles, ()),
                 series=_series(f, offset, known_horizon, series_required),
-                options=f.take("options", readers.options, {}),
-                timeout=f.take("timeout", fields.positive, None),
-                metrics=f.take("metrics", readers.metrics, ()),
-                keep_alive=f.take("keep_alive", durations.keep_alive, None),
-                stream=f.take("stream", fields.boolean, None),
+                **f.given(_REQUEST),
             )
             if known_horizon is not None and not f.problems:
                 rows = sum(len(s.target) if s.multivariate else 1 for s in request.series)
@@ -223,6 +212,28 @@ def with_defaults(value: dict[str, Any], defaults: dict[str, Any]) -> dict[str, 
     if isinstance(options, dict) and isinstance(defaults.get("options"), dict):
         merged["options"] = {**defaults["options"], **options}
     return merged
+
+
+# The optional fields, and what reads each.
+_SERIES = {
+    "id": fields.string,
+    "target": readers.target,
+    "freq": readers.freq,
+    "timestamps": fields.strings,
+    "start": readers.timestamp,
+    "past_covariates": readers.covariates,
+    "future_covariates": readers.covariates,
+    "static_covariates": fields.plain_object,
+    "actuals": readers.target,
+}
+_REQUEST = {
+    "quantiles": readers.quantiles,
+    "options": readers.options,
+    "timeout": fields.positive,
+    "metrics": readers.metrics,
+    "keep_alive": durations.keep_alive,
+    "stream": fields.boolean,
+}
 
 
 def _series(f: Fields, offset: int, horizon: int | None, required: bool) -> tuple[Series, ...]:

@@ -76,8 +76,11 @@ class Service:
         )
         self.pulls = Pulls()
         self.jobs = Jobs(log)
-        self._launches: dict[tuple[str, str, str, str], Launch] = {}
+        # What every request asks for, kept until the model's manifest is another one.
+        self._models: dict[str, tuple[store.Installed | None, Model]] = {}
+        self._launches: dict[tuple[str, str, str | None, str], Launch] = {}
         self.host_binding: str | None = None
+        self.urls: list[str] = []
         self.preloading = False
         self.preload_errors: list[str] = []
 
@@ -95,10 +98,22 @@ class Service:
 
     def model(self, name: str) -> Model:
         """An installed or built-in model by name."""
-        return launches.resolve(self.home, self.families, name)
+        known = self._models.get(name)
+        if known is not None and (known[0] is None or store.is_current(known[0])):
+            return known[1]
+        model = launches.resolve(self.home, self.families, name)
+        if len(self._models) > 1000:  # models come and go for as long as the daemon runs
+            self._models.clear()
+        # Nothing can replace a built-in one.
+        installed = None if model.builtin else store.get(self.home, model.name)
+        self._models[name] = installed, model
+        return model
 
     def launch(self, model: Model, family: str | None = None) -> Launch:
         """How to run a model, on the asked family or the best that can."""
+        fixed = self._launches.get((model.name, model.digest, family, ""))
+        if fixed is not None:
+            return fixed
         chosen, python = launches.choose(
             model, self.families, home=self.home, environ=self.environ, asked=family
         )
@@ -106,9 +121,12 @@ class Service:
         found = self._launches.get(key)
         if found is None:
             found = launches.launch(model, chosen, python, environ=self.environ, cpus=self.cpus)
-            if len(self._launches) > 1000:  # models come and go for as long as the daemon runs
+            if len(self._launches) > 1000:
                 self._launches.clear()
             self._launches[key] = found
+        if len(model.families) == 1 and not (chosen.requirements or chosen.probe):
+            # No runtime can come or go for it.
+            self._launches[(model.name, model.digest, family, "")] = found
         return found
 
     def tags(self) -> dict[str, Any]:
@@ -203,9 +221,14 @@ class Service:
 
     # Pulls
 
-    def pull(self, request: pulls.PullRequest) -> Pulling:
-        """POST /api/pull: a pull of the model, joined when one is going on already."""
-        plan = pulls.plan(request, self.families, home=self.home, environ=self.environ)
+    def pull(self, request: pulls.PullRequest, *, trusted: bool = True) -> Pulling:
+        """POST /api/pull: a pull of the model, joined when one is going on already.
+
+        `trusted` is a caller on this machine.
+        """
+        plan = pulls.plan(
+            request, self.families, home=self.home, environ=self.environ, trusted=trusted
+        )
 
         def work(on_event: Callable[[dict[str, Any]], None], cancelled: threading.Event) -> None:
             self._pull(plan, request, on_event, cancelled)
