@@ -1,4 +1,5 @@
 import json
+import random
 
 import pytest
 from hypothesis import given
@@ -77,3 +78,40 @@ def test_malformed_bodies_are_refused_in_words(body):
 def test_values_that_are_no_objects_pass_through_to_the_schema():
     assert splice.split(b"[1]").value == [1]
     assert splice.split(b" null ").value is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_text_is_read_as_json_reads_it(monkeypatch, seed):
+    """In steps of a few characters: the same values, and the same mistakes at the same places."""
+    monkeypatch.setattr(splice, "STEP", 8)
+    monkeypatch.setattr(splice, "LARGE", 0)
+    rnd = random.Random(seed)
+
+    def value(depth=0):
+        kind = rnd.random()
+        if depth < 4 and kind < 0.25:
+            return {f"k{rnd.randrange(9)}": value(depth + 1) for _ in range(rnd.randrange(5))}
+        if depth < 4 and kind < 0.45:
+            return [value(depth + 1) for _ in range(rnd.randrange(6))]
+        if kind < 0.6:
+            return [rnd.choice([1, 2.5, -3, None, 1e9, True]) for _ in range(rnd.randrange(40))]
+        return rnd.choice([1, None, True, "x", "a]b", "{,", 'q"u', 2.5, "é"])
+
+    def outcome(read, text):
+        try:
+            return repr(read(text))
+        except json.JSONDecodeError as error:
+            return f"{error.msg.lower()} at character {error.pos}"
+        except InvalidRequest as error:
+            return error.message.removeprefix("the body is not valid JSON: ")
+
+    for _ in range(2000):
+        text = json.dumps(value(), ensure_ascii=False)
+        if rnd.random() < 0.6:
+            at, change = rnd.randrange(len(text)), rnd.random()
+            mark = rnd.choice(',[]{}":1x ') if change < 0.6 else ""
+            text = text[:at] + mark + text[at + (change < 0.8) :]
+        if text.strip():
+            wanted = outcome(json.loads, text)
+            assert outcome(lambda t: splice.parse(t.encode()), text) == wanted, text
+            assert outcome(lambda t: splice.split(t.encode()).value, text) == wanted, text
