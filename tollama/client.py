@@ -19,6 +19,7 @@ import functools
 import http.client
 import json
 import os
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tollama import frames
-from tollama.core import config
+from tollama.core import config, trust
 from tollama.core.errors import (
     DaemonUnreachable,
     InvalidRequest,
@@ -102,17 +103,25 @@ class Forecast:
 
 
 class Client:
-    """A daemon's API. `retries` is how often a 503 is tried again, `timeout` is in seconds."""
+    """A daemon's API. `retries` is how often a 503 or 429 is tried again, `timeout` is in seconds.
+
+    `base_url` may be unix:///PATH; `ca_bundle` is a PEM file with what signed an https daemon's
+    certificate (else TOLLAMA_CA_BUNDLE, SSL_CERT_FILE).
+    """
 
     def __init__(
         self,
         base_url: str | None = None,
         *,
         api_key: str | None = None,
+        ca_bundle: str | None = None,
         timeout: float = 300.0,
         retries: int = RETRIES,
     ) -> None:
         text = base_url or os.environ.get("TOLLAMA_HOST") or "127.0.0.1"
+        self._unix = text.removeprefix("unix://") if text.startswith("unix://") else None
+        if self._unix is not None:
+            text = "http://localhost"
         parts = urlsplit(text if "://" in text else f"http://{text}")
         if parts.scheme not in ("http", "https"):
             raise InvalidRequest(f"base_url: expected http or https, got {text!r}")
@@ -125,6 +134,7 @@ class Client:
         self._port = port
         self._prefix = parts.path.rstrip("/")
         self._key = api_key or os.environ.get("TOLLAMA_API_KEY")
+        self._bundle = {"TOLLAMA_CA_BUNDLE": ca_bundle} if ca_bundle else {}
         self._timeout = timeout
         self._retries = retries
 
@@ -295,9 +305,10 @@ class Client:
     def _open(self, method: str, path: str, body: Any) -> Iterator[http.client.HTTPResponse]:
         """A request's answer; raises the daemon's errors. The connection ends with the block."""
         connection: http.client.HTTPConnection
-        if self._tls:
-            bundle = os.environ.get("TOLLAMA_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-            context = ssl.create_default_context(cafile=bundle or None)
+        if self._unix is not None:
+            connection = _UnixConnection(self._unix, timeout=self._timeout)
+        elif self._tls:
+            context = trust.context({**os.environ, **self._bundle})
             connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=self._timeout, context=context
             )
@@ -315,8 +326,11 @@ class Client:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
+            where = self._unix or f"{self._host}:{self._port}"
+            if self._tls and isinstance(error, ssl.SSLError):
+                raise DaemonUnreachable(trust.explained(f"https://{where}", error)) from None
             raise DaemonUnreachable(
-                f"no daemon at {self._host}:{self._port} ({error}); start one with: tollama serve"
+                f"no daemon at {where} ({error}); start one with: tollama serve"
             ) from None
         try:
             with response:
@@ -325,6 +339,19 @@ class Client:
                 yield response
         finally:
             connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, *, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def _error(response: http.client.HTTPResponse) -> TollamaError:

@@ -10,7 +10,7 @@ from tollama.daemon.http_message import Request
 from tollama.daemon.http_parser import Headers
 
 RETRIED_BY_NIXTLA = {408, 409, 429, 502, 503, 504}
-TRANSIENT = {"unavailable", "queue_full", "daemon_unreachable"}
+TRANSIENT = {"unavailable", "queue_full", "rate_limited", "daemon_unreachable"}
 
 
 def asked(path):

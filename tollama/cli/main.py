@@ -45,7 +45,12 @@ COMMANDS = (
         "serve",
         "serve",
         "Start the daemon",
-        ("tollama serve", "tollama serve --port 0", "TOLLAMA_HOST=0.0.0.0:11435 tollama serve"),
+        (
+            "tollama serve",
+            "tollama serve --port 0",
+            "TOLLAMA_HOST=0.0.0.0:11435 tollama serve --tls-cert cert.pem --tls-key key.pem",
+            "tollama serve --socket /run/tollama/tollama.sock",
+        ),
     ),
     Command(
         "open",
@@ -176,8 +181,18 @@ COMMANDS = (
         "Check this machine and say what to mend",
         ("tollama doctor", "tollama doctor --offline --quick"),
     ),
+    Command(
+        "keys",
+        "keys",
+        "Make, list or remove the API keys that this home's daemon asks for",
+        (
+            "tollama keys add --scope forecast --name dashboard",
+            "tollama keys list",
+            "tollama keys remove 3f9a01c2",
+        ),
+    ),
     Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
-    Command("version", "settings", "Show versions", ("tollama version",)),
+    Command("version", "settings", "Show versions", ("tollama version", "tollama version --json")),
     Command(
         "completion",
         "completion",
@@ -254,6 +269,8 @@ def dispatch(argv: list[str]) -> int:
         args = parser.parse_args(rest)
     except SystemExit as stop:  # argparse has printed the help
         return stop.code if isinstance(stop.code, int) else 2
+    if getattr(args, "ca_bundle", None):
+        os.environ["TOLLAMA_CA_BUNDLE"] = os.path.abspath(args.ca_bundle)
     # `list_` and `config_` would hide a builtin and a module under their own names.
     handler = getattr(module, f"{command.name}_", None) or getattr(module, command.name)
     code: int = handler(args)
@@ -311,6 +328,10 @@ def add_client(parser: ArgumentParser) -> None:
         metavar="URL",
         help="address of the daemon (default TOLLAMA_HOST or http://localhost:11435)",
     )
+    if "--ca-bundle" not in parser._option_string_actions:  # `pull` has it for the hub too
+        parser.add_argument(
+            "--ca-bundle", metavar="FILE", help="certificates to trust for https (PEM)"
+        )
     parser.add_argument(
         "--timeout", type=seconds, metavar="SECONDS", help="give up when nothing comes for so long"
     )

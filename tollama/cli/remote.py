@@ -83,22 +83,20 @@ class Remote:
         wait = 10.0 if self.timeout is None else self.timeout
         # As bytes an ASCII name needs no IDNA codec, which costs 2 ms to import.
         host: Any = where.host.encode() if where.host.isascii() else where.host
-        sock = socket.create_connection((host, where.port), wait)
-        sock.settimeout(self.timeout)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        context = None
         if where.tls:
-            import ssl
+            from tollama.core import trust
 
-            bundle = next(
-                (
-                    self.environ[name]
-                    for name in ("TOLLAMA_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-                    if self.environ.get(name)
-                ),
-                None,
-            )
-            context = ssl.create_default_context(cafile=bundle)
-            return context.wrap_socket(sock, server_hostname=where.host)
+            context = trust.context(self.environ)
+        sock = socket.create_connection((host, where.port), wait)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                sock = context.wrap_socket(sock, server_hostname=where.host)
+            sock.settimeout(self.timeout)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
 
@@ -298,6 +296,10 @@ class Exchange:
 def unreachable(where: Address, error: BaseException) -> DaemonUnreachable:
     """No daemon at an address: what was tried, why it failed, what to do."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if where.tls and hasattr(error, "reason"):  # an ssl.SSLError
+        from tollama.core import trust
+
+        return DaemonUnreachable(trust.explained(where.url, error))
     return DaemonUnreachable(
         f"no daemon at {where.url} ({reason.lower()}); start one with: tollama serve",
         detail=NO_DAEMON,

@@ -18,11 +18,25 @@ def add_serve(parser: ArgumentParser) -> None:
         "--port", type=_port, help="port to listen on, 0 = any free one (default 11435)"
     )
     parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        help="Unix socket to listen on, in place of a port (beside it with --host or --port)",
+    )
+    parser.add_argument(
+        "--tls-cert", metavar="FILE", help="serve https with this certificate (PEM)"
+    )
+    parser.add_argument(
+        "--tls-key", metavar="FILE", help="its private key, unless it is in there too"
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="refuse to pull, delete, copy and create over HTTP"
+    )
+    parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         help="what is logged on stderr (default info)",
     )
-    lines = "\n".join(f"  {s.name:<26} {s.doc}" for s in SETTINGS)
+    lines = "\n".join(f"  {s.name:<30} {s.doc}" for s in SETTINGS)
     parser.epilog = f"{parser.epilog}\n\nenvironment:\n{lines}"
 
 
@@ -38,4 +52,16 @@ def serve(args: Namespace) -> int:
     """Run the daemon; returns when it has drained."""
     from tollama.daemon.application import run
 
-    return run(host=args.host, port=args.port, log_level=args.log_level, out=sys.stdout)
+    changes = {
+        "TOLLAMA_TLS_CERT": args.tls_cert,
+        "TOLLAMA_TLS_KEY": args.tls_key,
+        "TOLLAMA_READ_ONLY": "true" if args.read_only else None,
+    }
+    return run(
+        host=args.host,
+        port=args.port,
+        log_level=args.log_level,
+        out=sys.stdout,
+        socket=args.socket,
+        changes={name: value for name, value in changes.items() if value is not None},
+    )

@@ -122,6 +122,7 @@ def add_version(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="build, interpreter, vendored packages"
     )
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     add_client(parser)
 
 
@@ -129,8 +130,9 @@ def version(args: Namespace) -> int:
     """The version of this file, and of the daemon when it is another one."""
     from tollama import __version__
 
-    sys.stdout.write(f"tollama {__version__}\n")
-    if args.verbose:
+    if not args.json:
+        sys.stdout.write(f"tollama {__version__}\n")
+    if args.verbose and not args.json:
         from tollama.daemon import diagnostics
 
         for name, value in diagnostics.build().items():
@@ -141,7 +143,11 @@ def version(args: Namespace) -> int:
         remote = call.connect(args.base_url, timeout=args.timeout or 2.0)
         found = remote.call("GET", "/api/version")["version"]
     except (DaemonUnreachable, KeyError, TypeError):
-        return 0
-    if found != __version__:
+        found = None
+    if args.json:
+        from tollama.daemon import diagnostics
+
+        print_json({"version": __version__, "daemon": found, **diagnostics.build()})
+    elif found not in (None, __version__):
         sys.stdout.write(f"daemon  {found}\n")
     return 0

@@ -108,6 +108,34 @@ def _endpoint(text: str) -> str:
     return value
 
 
+def _requests(text: str) -> tuple[int, float]:
+    count, _, unit = text.strip().lower().partition("/")
+    seconds = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(unit)
+    if seconds is None or not (count.isascii() and count.isdigit() and 0 < int(count) < 1 << 40):
+        raise ValueError("requests and their time such as 60/m, 5/s or 1000/h")
+    return int(count), seconds
+
+
+def _hubs(text: str) -> tuple[str, ...]:
+    return tuple(_hub(part) for part in _names(text))
+
+
+def _hub(text: str) -> str:
+    """HOST, HOST/ORG or HOST/ORG/REPO as an address; https unless it says otherwise."""
+    value = text.rstrip("/").lower()
+    value = value if "://" in value else f"https://{value}"
+    scheme, _, rest = value.partition("://")
+    if scheme not in ("http", "https") or not rest or any(c in rest for c in "@?#*"):
+        raise ValueError("hubs such as huggingface.co/ORG or http://HOST:PORT")
+    return value
+
+
+def _permissions(text: str) -> str:
+    if not (len(text) in (3, 4) and all(c in "01234567" for c in text)):
+        raise ValueError("permissions such as 0600 or 0660")
+    return text
+
+
 def _one_of(*allowed: str) -> Any:
     def parse(text: str) -> str:
         value = text.strip().lower()
@@ -119,8 +147,15 @@ def _one_of(*allowed: str) -> Any:
 
 
 def parse_host(text: str) -> tuple[str, int]:
-    """A listen address: host:port, host, :port, [::1]:port, with or without http:// in front."""
+    """A listen address: host:port, host, :port, [::1]:port, with or without http:// in front.
+
+    unix:///PATH is its own host, with port 0.
+    """
     value = text.strip()
+    if value.startswith("unix:"):
+        if not value.startswith("unix:///") or value.endswith("/"):
+            raise ValueError("a Unix socket as unix:///PATH")
+        return value, 0
     for scheme in ("http://", "https://"):
         value = value.removeprefix(scheme)
     value = value.rstrip("/")
@@ -141,7 +176,7 @@ def parse_host(text: str) -> tuple[str, int]:
 
 
 SETTINGS = (
-    Setting("TOLLAMA_HOST", parse_host, ("127.0.0.1", DEFAULT_PORT), "address to listen on, and to call: host:port, host, :port or [::1]:port"),
+    Setting("TOLLAMA_HOST", parse_host, ("127.0.0.1", DEFAULT_PORT), "address to listen on, and to call: host:port, host, :port, [::1]:port or unix:///PATH"),
     Setting("TOLLAMA_HOME", _text, None, "folder of config, models and runtimes (default ~/.tollama)"),
     Setting("TOLLAMA_KEEP_ALIVE", _keep_alive, 300.0, "how long a model stays loaded after its last request: 5m, seconds, 0 = unload at once, negative = for ever"),
     Setting("TOLLAMA_MAX_LOADED_MODELS", _int(0, 10_000), 0, "models loaded at once, the least recently used is unloaded first (0 = no limit)"),
@@ -155,6 +190,14 @@ SETTINGS = (
     Setting("TOLLAMA_REPLICAS", _int(0, 1024), 0, "processes per embedded model (0 = one per core)"),
     Setting("TOLLAMA_ALLOWED_HOSTS", _names, (), "further names accepted in the Host header"),
     Setting("TOLLAMA_ORIGINS", _names, (), "web origins that may call the API (CORS), or *"),
+    Setting("TOLLAMA_TLS_CERT", _text, None, "certificate and chain to serve https with, a PEM file"),
+    Setting("TOLLAMA_TLS_KEY", _text, None, "private key of the certificate (default: in the same file)"),
+    Setting("TOLLAMA_SOCKET_MODE", _permissions, "0600", "permissions of the Unix socket"),
+    Setting("TOLLAMA_READ_ONLY", _bool, False, "refuse to pull, delete, copy and create over HTTP"),
+    Setting("TOLLAMA_RATE_LIMIT", _requests, None, "requests of one client (an API key, else an address) before 429, such as 60/m or 5/s"),
+    Setting("TOLLAMA_MAX_PER_CLIENT", _int(0, 1_000_000), 0, "requests of one client at once before 429 (0 = no limit)"),
+    Setting("TOLLAMA_MAX_CLIENT_CONNECTIONS", _int(0, 100_000), 0, "open connections of one address before 429 (0 = no limit)"),
+    Setting("TOLLAMA_ALLOWED_HUBS", _hubs, (), "hubs that models may come from: HOST, HOST/ORG or HOST/ORG/REPO (none = any)"),
     Setting("TOLLAMA_LOG_FORMAT", _one_of("text", "json"), "text", "request log: text or json"),
     Setting("TOLLAMA_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "what is logged: debug, info, warning or error"),
     Setting("TOLLAMA_API_KEYS", _names, (), "API keys, each KEY or SCOPE:KEY (read, forecast, admin)"),

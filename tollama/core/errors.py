@@ -7,6 +7,7 @@
       BadHttp                          bad_http            400  exit 2   (411, 414 ... by `status`)
       Unauthorized                     unauthorized        401  exit 2
       Forbidden                        forbidden           403  exit 2
+        ReadOnly                       read_only           403  exit 2
       NotFound                         not_found           404  exit 3
         ModelNotFound                  model_not_found     404  exit 3
       MethodNotAllowed                 method_not_allowed  405  exit 2
@@ -15,6 +16,7 @@
       RuntimeMissing                   runtime_missing     503  exit 3
       Unavailable                      unavailable         503  exit 4
         QueueFull                      queue_full          503  exit 4
+        TooManyRequests                rate_limited        429  exit 4
         RunnerCrashed                  runner_crashed      503  exit 4
         DaemonUnreachable              daemon_unreachable  -    exit 4   (client side only)
       HubError                         hub_error           502  exit 4
@@ -131,6 +133,12 @@ class Forbidden(TollamaError):
     exit_code = 2
 
 
+class ReadOnly(Forbidden):
+    """The daemon serves and changes nothing (TOLLAMA_READ_ONLY)."""
+
+    code = "read_only"
+
+
 class NotFound(TollamaError):
     """A path, name or revision that does not exist."""
 
@@ -189,6 +197,13 @@ class QueueFull(Unavailable):
     """More work than the queue holds; `retry_after` says when to come back."""
 
     code = "queue_full"
+
+
+class TooManyRequests(Unavailable):
+    """More than this client may ask for; `retry_after` says when to come back."""
+
+    code = "rate_limited"
+    status = 429
 
 
 class RunnerCrashed(Unavailable):
@@ -314,6 +329,7 @@ _BY_STATUS: dict[int, type[TollamaError]] = {
     405: MethodNotAllowed,
     409: LicenseRequired,
     413: TooLarge,
+    429: TooManyRequests,
     502: RunnerError,
     503: Unavailable,
     504: DeadlineExceeded,

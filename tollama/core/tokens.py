@@ -27,12 +27,18 @@ def pairs(text: str) -> list[tuple[str, str]]:
 
 def for_address(text: str | None, url: str, *, named: bool = False) -> str | None:
     """The token for a hub's address, or None; `named`: only one that names the host."""
-    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()
-    name = host if host.endswith("]") else re.sub(r":\d+$", "", host)
+    netloc = url.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()
+    name = host(url)
     found: dict[str, str] = {}
     for where, token in pairs(text or ""):
         found.setdefault(where, token)
-    return found.get(host) or found.get(name) or (None if named else found.get(""))
+    return found.get(netloc) or found.get(name) or (None if named else found.get(""))
+
+
+def host(url: str) -> str:
+    """The host of an address, without port and credentials."""
+    netloc = url.rpartition("://")[2].partition("/")[0].rpartition("@")[2].lower()
+    return netloc if netloc.endswith("]") else re.sub(r":\d+$", "", netloc)
 
 
 def secrets(text: str | None) -> list[str]:

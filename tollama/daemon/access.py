@@ -4,9 +4,10 @@ none.
 Scopes, each including the ones before it: open (health, version), read, forecast, admin (pull,
 delete, copy, create). Keys come from TOLLAMA_API_KEYS or from $TOLLAMA_HOME/api_keys, which must be
 readable by its owner only: one KEY or SCOPE:KEY a line, or SCOPE:sha256:HEX so that no key lies on
-the disk. In memory they are hashes, compared in constant time.
+the disk (`tollama keys add` writes those); what follows a space is a note. The file is read again
+when it changes. In memory keys are hashes, compared in constant time.
 
-Not covered: the Host and Origin headers (http_guard.py).
+Not covered: the Host and Origin headers (http_guard.py), how much a caller may ask (limits.py).
 """
 
 from __future__ import annotations
@@ -15,53 +16,75 @@ import hashlib
 import hmac
 import os
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
-from tollama.core.errors import Forbidden, InvalidRequest, Unauthorized
+from tollama.core.errors import Forbidden, InvalidRequest, ReadOnly, Unauthorized
 from tollama.daemon.http_message import Request
+from tollama.daemon.limits import named
 
 SCOPES = ("open", "read", "forecast", "admin")
+ADMIN = SCOPES.index("admin")
 MIN_KEY = 8
+LOOK_S = 1.0  # a key that was removed is refused after this
 
 
 class Access:
-    """The keys of a daemon."""
+    """The keys of a daemon. Once it asks for keys it does so until it ends."""
 
-    def __init__(self, keys: Iterable[str], home: str) -> None:
-        self._keys: list[tuple[bytes, int]] = [_parse(key, "TOLLAMA_API_KEYS") for key in keys]
-        self._keys += [_parse(line, "api_keys") for line in _lines(os.path.join(home, "api_keys"))]
-
-    @property
-    def required(self) -> bool:
-        """Whether callers need a key."""
-        return bool(self._keys)
+    def __init__(
+        self,
+        keys: Iterable[str],
+        home: str,
+        *,
+        read_only: bool = False,
+        log: Callable[[str, str], None] = lambda text, level: None,
+    ) -> None:
+        self._fixed = [_parse(key, "TOLLAMA_API_KEYS") for key in keys]
+        self._path = os.path.join(home, "api_keys")
+        self._stamp = _stamp(self._path)
+        self._next_look = time.monotonic() + LOOK_S
+        self._keys = self._fixed + read(self._path)
+        self._read_only = read_only
+        self._log = log
+        self.required = bool(self._keys)
 
     def check(self, request: Request, scope: str) -> None:
         """Raise Unauthorized or Forbidden unless the caller may use a route of this scope."""
+        self.demand(request, scope, self.find(request)[0])
+
+    def demand(self, request: Request, scope: str, granted: int | None) -> None:
+        """The same for a caller whose highest scope is known."""
         level = SCOPES.index(scope)
         if level == 0:
             return
-        granted = self.level(request)
         if granted is None:
             raise Unauthorized(
                 "an API key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY' "
                 "(the command line takes it from TOLLAMA_API_KEY)"
             )
         if granted < level:
-            if not self._keys:
+            if not self.required:
                 raise Forbidden(
                     f"{request.method} {request.path} is open to loopback only, because the daemon "
-                    "has no API keys (TOLLAMA_API_KEYS)"
+                    "has no API keys (make one: tollama keys add)"
                 )
             raise Forbidden(
                 f"this API key has the scope '{SCOPES[granted]}', "
                 f"{request.method} {request.path} needs '{scope}'"
             )
+        if level == ADMIN and self._read_only:
+            raise ReadOnly(
+                f"{request.method} {request.path}: this daemon is read-only (TOLLAMA_READ_ONLY)"
+            )
 
-    def level(self, request: Request) -> int | None:
-        """The caller's highest scope as its place in SCOPES; None without a valid key."""
-        if not self._keys:
-            return SCOPES.index("admin" if request.is_loopback else "forecast")
+    def find(self, request: Request) -> tuple[int | None, str]:
+        """The caller's highest scope as its place in SCOPES, None without a valid key; and whom it
+        counts as: its key's hash, else its address."""
+        if time.monotonic() >= self._next_look:
+            self._look()
+        if not self.required:
+            return ADMIN if is_local(request) else ADMIN - 1, named(request.client)
         given = request.headers.get("x-api-key") or ""
         scheme, _, value = (request.headers.get("authorization") or "").partition(" ")
         if scheme.lower() == "bearer":
@@ -74,11 +97,28 @@ class Access:
         for key, level in self._keys:  # all of them, whichever matches: the time says nothing
             if hmac.compare_digest(key, digest):
                 found = level if found is None else max(found, level)
-        return found
+        return found, named(request.client) if found is None else digest.hex()
 
-    def is_admin(self, request: Request) -> bool:
-        """Whether the caller may do everything."""
-        return self.level(request) == SCOPES.index("admin")
+    def _look(self) -> None:
+        """Read the file of keys again if it has changed."""
+        self._next_look = time.monotonic() + LOOK_S
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._keys = self._fixed + read(self._path)
+        except InvalidRequest as error:
+            self._log(f"the API keys before it stay in use: {error.message}", "warning")
+            return
+        self.required = self.required or bool(self._keys)
+        self._log(f"read the API keys again: {len(self._keys)}", "info")
+
+
+def is_local(request: Request) -> bool:
+    """Whether the caller is on this machine, and not behind a proxy that is."""
+    headers = request.headers
+    return request.is_loopback and not ("x-forwarded-for" in headers or "forwarded" in headers)
 
 
 def _parse(text: str, where: str) -> tuple[bytes, int]:
@@ -97,15 +137,32 @@ def _parse(text: str, where: str) -> tuple[bytes, int]:
     return hashlib.sha256(key.encode()).digest(), SCOPES.index(scope)
 
 
-def _lines(path: str) -> list[str]:
+def read(path: str) -> list[tuple[bytes, int]]:
+    """The keys of a file as (hash, scope); raises InvalidRequest for one that others may read."""
+    return [
+        _parse(line.split()[0], "api_keys") for line in lines(path) if line[:1] not in ("", "#")
+    ]
+
+
+def lines(path: str) -> list[str]:
+    """The lines of a file of keys; none when it is not there."""
     try:
         with open(path, encoding="utf-8") as stream:
             if os.name == "posix" and stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
                 raise InvalidRequest(
                     f"{path}: expected to be readable by its owner only (chmod 600 {path})"
                 )
-            return [line.strip() for line in stream if line.strip() and line[0] != "#"]
+            return [line.strip() for line in stream]
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise InvalidRequest(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise InvalidRequest(f"{path}: cannot be read: {reason}") from None
+
+
+def _stamp(path: str) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode

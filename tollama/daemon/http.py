@@ -22,6 +22,7 @@ Unix sockets, IPv6, backpressure, drain. Not covered: HTTP/2, compression, range
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -32,13 +33,14 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from tollama.core.errors import TollamaError, Unavailable
+from tollama.core.errors import TollamaError, TooManyRequests, Unavailable
 from tollama.daemon import http_message, http_stream
 from tollama.daemon.http_connection import Connection
 from tollama.daemon.http_exchange import Route
 from tollama.daemon.http_guard import Guard, is_loopback
 from tollama.daemon.http_loop import Loop, Parked
 from tollama.daemon.http_message import Limits, Reply, Request
+from tollama.daemon.limits import named
 
 __all__ = ["Limits", "Reply", "Request", "Server"]
 
@@ -71,6 +73,7 @@ class Server(HTTPServer):
         error_reply: Callable[[Request | None, TollamaError], Reply] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         unix_socket: str | None = None,
+        unix_mode: int = 0o600,
         on_ready: Callable[[Server], None] | None = None,
     ) -> None:
         self.resolve = resolve
@@ -82,6 +85,7 @@ class Server(HTTPServer):
         self.error_reply = error_reply or http_message.error_reply
         self._ssl = ssl_context
         self._unix_path = unix_socket
+        self._unix_file: os.stat_result | None = None
         self._on_ready = on_ready
         self._in_flight = 0
         self._count_lock = threading.Lock()
@@ -103,7 +107,9 @@ class Server(HTTPServer):
             else:
                 self.socket.close()
             if unix_socket is not None:
-                self._listeners.append(_listen_unix(unix_socket, self.request_queue_size))
+                unix = _listen_unix(unix_socket, self.request_queue_size, unix_mode)
+                self._listeners.append(unix)
+                self._unix_file = os.stat(unix_socket)
         except BaseException:
             self.server_close()
             raise
@@ -205,8 +211,12 @@ class Server(HTTPServer):
         super().server_close()
         for listener in self._listeners:
             listener.close()
-        if self._unix_path is not None and len(self._listeners) and not self._ended.is_set():
-            _unlink(self._unix_path)
+        if self._unix_file is not None and self._unix_path is not None:
+            with contextlib.suppress(OSError):
+                # Not that of another daemon, which has taken the place meanwhile.
+                if os.path.samestat(os.stat(self._unix_path), self._unix_file):
+                    os.unlink(self._unix_path)
+            self._unix_file = None
 
     def reserve(self, size: int) -> bool:
         """Count so many more (or fewer) bytes of bodies in flight; False when over the limit."""
@@ -246,23 +256,41 @@ class Server(HTTPServer):
         conn = Connection(self, sock, client, loopback)
         if count >= most:
             conn.refuse(full)
+        elif self.limits.max_per_client:
+            return self._among_its_own(conn)
+        return conn
+
+    def _among_its_own(self, conn: Connection) -> Connection | None:
+        """The connection, refused when its address has too many."""
+        most, who = self.limits.max_per_client, named(conn.client)
+        count = sum(
+            isinstance(one, Connection) and named(one.client) == who
+            for one in self.loop.connections
+        )
+        if count < most:
+            return conn
+        if conn.tls or count >= most + _OVER:
+            return None
+        text = f"{most} connections of this address are open already"
+        conn.refuse(TooManyRequests(f"{text} (TOLLAMA_MAX_CLIENT_CONNECTIONS)", retry_after=1))
         return conn
 
 
-def _listen_unix(path: str, backlog: int) -> socket.socket:
-    """A Unix socket that only this user can connect to; one that nobody listens on is replaced."""
+def _listen_unix(path: str, backlog: int, mode: int) -> socket.socket:
+    """A Unix socket with these permissions; one that nobody listens on is replaced."""
     if not hasattr(socket, "AF_UNIX"):
         raise OSError("this system has no unix sockets")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if os.path.exists(path):
             if not stat.S_ISSOCK(os.stat(path).st_mode):
-                raise OSError(f"{path}: expected a socket or nothing, found a file")
+                raise OSError("expected a socket or nothing there, found a file")
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                if probe.connect_ex(path) == 0:
-                    raise OSError(f"{path}: another server listens there")
+                probe.settimeout(1.0)  # one with a full backlog is alive
+                if probe.connect_ex(path) != errno.ECONNREFUSED:
+                    raise OSError("another server listens there")
             os.unlink(path)
-        before = os.umask(0o177)
+        before = os.umask(0o777 & ~mode)
         try:
             listener.bind(path)
         finally:
@@ -272,11 +300,6 @@ def _listen_unix(path: str, backlog: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
 
 
 def _raise_fd_limit(wanted: int) -> None:

@@ -313,11 +313,20 @@ class Connection(Parked):
             self.want = READ
         except ssl.SSLWantWriteError:
             self.want = WRITE
-        except (OSError, ValueError):
-            self.close()
+        except (OSError, ValueError) as error:
+            if getattr(error, "reason", None) == "HTTP_REQUEST":
+                self._undress()
+            else:
+                self.close()
         else:
             self.state = HEAD
             self.want = READ
+
+    def _undress(self) -> None:
+        """Tell a client that speaks http to a port of https."""
+        self.sock = socket.socket(fileno=self.sock.detach())
+        self.tls = False
+        self.refuse(BadHttp("this port speaks https: use https://, not http://"))
 
     # What a Request asks.
 

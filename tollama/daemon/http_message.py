@@ -29,6 +29,7 @@ class Limits(NamedTuple):
     """Every bound of the HTTP front. Times are in seconds and total, not per read."""
 
     max_connections: int = 1024
+    max_per_client: int = 0  # connections of one address, 429; 0 is no limit
     max_head: int = 16 * 1024  # request line and headers, 431
     max_headers: int = 64
     max_target: int = 8192  # 414

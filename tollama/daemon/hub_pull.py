@@ -45,6 +45,7 @@ def spec_of(plan: pulls.Plan) -> hub.PullSpec:
         limit_rate=chosen["limit_rate"],
         stall_timeout=float(chosen["stall_timeout"]),
         dest=plan.dest,
+        inside=chosen.get("inside"),
     )
 
 

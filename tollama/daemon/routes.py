@@ -18,10 +18,11 @@ from tollama.core.errors import (
 )
 from tollama.daemon import anomalies, bulk, diagnostics, hub_share, metrics_text, presets, web, wire
 from tollama.daemon import backtest as backtests
-from tollama.daemon.access import Access
+from tollama.daemon.access import Access, is_local
 from tollama.daemon.compat import routes as compat
 from tollama.daemon.forecasting import Answer, Running
 from tollama.daemon.http_message import Later, Reply, Request
+from tollama.daemon.limits import Clients
 from tollama.daemon.openapi import document
 from tollama.daemon.route import NDJSON, Route, dump, ndjson
 from tollama.daemon.service import Service
@@ -106,7 +107,7 @@ def pull(service: Service, request: Request) -> Reply:
 
 
 def _pulled(service: Service, request: Request, body: PullRequest) -> Reply:
-    pulling = service.pull(body)
+    pulling = service.pull(body, trusted=is_local(request))
     if body.stream:
         return ndjson(pulling.watch(request.disconnected))
     last: dict[str, Any] = {}
@@ -315,6 +316,7 @@ class Router:
         self,
         service: Service,
         access: Access | None = None,
+        clients: Clients | None = None,
         routes: tuple[Route, ...] = ROUTES,
     ) -> None:
         self._exact: dict[str, dict[str, Resolved]] = {}
@@ -326,7 +328,7 @@ class Router:
                 prefixes.setdefault(head, {}) if brace else self._exact.setdefault(route.path, {})
             )
             table[route.method] = Resolved(
-                _bind(route, service, access),
+                _bind(route, service, access, clients),
                 route.stream_body,
                 route.encodings,
                 route.max_body,
@@ -358,9 +360,11 @@ class Router:
 
 
 def _bind(
-    route: Route, service: Service, access: Access | None
+    route: Route, service: Service, access: Access | None, clients: Clients | None
 ) -> Callable[[Request], Reply | Later]:
     handle, scope = route.handle, route.scope
+    # Probes of health are never counted, nor is a page that is being loaded.
+    counts = clients if scope != "open" else None
     if access is None:
         return lambda request: handle(service, request)
 
@@ -368,4 +372,16 @@ def _bind(
         access.check(request, scope)
         return handle(service, request)
 
-    return checked
+    def limited(request: Request) -> Reply | Later:
+        level, client = access.find(request)
+        assert counts is not None
+        counts.enter(client)
+        try:
+            access.demand(request, scope, level)
+            reply = handle(service, request)
+        except BaseException:
+            counts.leave(client)
+            raise
+        return counts.until_sent(client, reply)
+
+    return checked if counts is None else limited

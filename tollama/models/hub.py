@@ -53,7 +53,8 @@ class PullSpec(NamedTuple):
 
     Files go to `dest`, or to Hugging Face's cache under `hf_home` when that is set. `dest` belongs
     to the pull: files of another commit in it go away when the pull succeeds, and not before.
-    `patterns` replaces the usual choice of files.
+    `patterns` replaces the usual choice of files. With `inside` only these hosts may have addresses
+    of a private network.
     """
 
     repo_id: str
@@ -74,6 +75,7 @@ class PullSpec(NamedTuple):
     patterns: tuple[str, ...] | None = None
     stall_timeout: float = 30.0
     tries: int = 8
+    inside: list[str] | None = None
 
 
 class Pulled(NamedTuple):

@@ -50,6 +50,10 @@ class Trouble(Exception):
         self.status = status
 
 
+class PrivateAddress(OSError):
+    """An address that the caller, or a redirect, must not make us connect to."""
+
+
 def final(error: TollamaError) -> Trouble:
     """A failure that another try cannot mend."""
     return Trouble(error, retry=False)
@@ -136,6 +140,8 @@ def of_exception(asked: Asked, error: BaseException, url: str) -> Trouble:
     host = urlsplit(url).hostname or "the hub"
     cause = root_cause(error)
     text = redact.text((str(cause) or type(cause).__name__).partition("?")[0], asked.token)
+    if isinstance(cause, PrivateAddress):
+        return final(HubForbidden(f"refused: {text}"))
     if isinstance(error, ImportError):
         return final(HubUnreachable("socks proxies are not supported: use an http proxy"))
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError)):

@@ -11,6 +11,7 @@ Not covered: listings (models/hub_listing.py), trying again, resuming and hashin
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import os
 import socket
@@ -32,7 +33,14 @@ from huggingface_hub.utils import (
 from tollama import __version__
 from tollama.core import redact
 from tollama.core.errors import InvalidRequest, shown
-from tollama.models.hub_trouble import Asked, Trouble, of_exception, of_status, strange
+from tollama.models.hub_trouble import (
+    Asked,
+    PrivateAddress,
+    Trouble,
+    of_exception,
+    of_status,
+    strange,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +78,7 @@ class Hub:
             token=False, library_name="tollama", library_version=__version__
         )
         self._headers["Accept-Encoding"] = "identity"  # hashes and offsets are of the plain bytes
+        keep_outside(spec.get("inside"), str(urlsplit(self.endpoint).hostname))
         context = trust(spec["ca_bundle"], insecure=spec["insecure"])
         timeout = httpx.Timeout(self.stall, connect=min(self.stall, LONGEST_CONNECT), pool=None)
         limits = httpx.Limits(max_connections=spec["max_workers"] + 2)
@@ -204,6 +213,33 @@ def origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def keep_outside(inside: list[str] | None, hub: str) -> None:
+    """Let this process connect to no address that a caller or a redirect must not reach.
+
+    Link-local ones, where clouds keep their credentials, are for the hub's own name alone. With
+    `inside` the same holds for every private address and these hosts, unless the hub itself is one
+    of them and private: then it may redirect within its network.
+    """
+    look_up = socket.getaddrinfo
+    near = False
+
+    def checked(host: Any, *rest: Any, **named: Any) -> Any:
+        nonlocal near
+        found = look_up(host, *rest, **named)
+        name = (host.decode() if isinstance(host, bytes) else str(host)).lower()
+        own = name == hub if inside is None else name in [one.strip("[]") for one in inside]
+        for entry in found:
+            address = ipaddress.ip_address(str(entry[4][0]).partition("%")[0])
+            address = getattr(address, "ipv4_mapped", None) or address
+            if own:
+                near = near or (name == hub and not address.is_global)
+            elif address.is_link_local or not (inside is None or near or address.is_global):
+                raise PrivateAddress(f"{name} is at {address}, inside of a private network")
+        return found
+
+    socket.getaddrinfo = checked
 
 
 def trust(ca_bundle: str | None, *, insecure: bool) -> ssl.SSLContext:

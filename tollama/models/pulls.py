@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import namedtuple
 from datetime import datetime, timezone
 
 from tollama.core import config, fields, names, tokens
 from tollama.core.errors import (
+    Forbidden,
     HubError,
     InvalidRequest,
     LicenseRequired,
@@ -36,6 +38,8 @@ FIELDS = (
     "max_workers", "endpoint", "ca_bundle", "limit_rate", "stall_timeout",
 )  # fmt: skip
 _PATHS = ("hf_home", "ca_bundle")
+_ADDRESSES = ("endpoint", "http_proxy", "https_proxy")
+_PLAIN = re.compile(r"https?://[a-z0-9.:\[\]_-]+(/[a-z0-9._~-]+)*").fullmatch
 _READERS: dict[str, Any] = {
     "hf_home": fields.nonempty,
     "offline": fields.boolean,
@@ -228,8 +232,16 @@ def plan(
     *,
     home: str,
     environ: Mapping[str, str],
+    trusted: bool = True,
 ) -> Plan:
-    """Check a pull before any work: settings, registry, licence, in this order."""
+    """Check a pull before any work: settings, registry, licence, in this order.
+
+    A caller that is not `trusted`, since it is on another machine, names no paths of this one, and
+    no addresses inside of this one's network.
+    """
+    paths = [] if trusted else [name for name in _PATHS if name in request.given]
+    if paths:
+        raise Forbidden(f"{paths[0]}: a path of the daemon's machine is for callers on it")
     stored = {} if request.no_config else config.read(home)
     chosen = {name: v for name, (v, _) in settings(request.given, stored, environ).items()}
     offer, source = _source(request, known)
@@ -246,6 +258,12 @@ def plan(
         # Another machine of the same network: a proxy leads out of it.
         chosen.update({name: request.given.get(name) for name in ("http_proxy", "https_proxy")})
     endpoint = chosen["endpoint"] or DEFAULT_ENDPOINT
+    if source.get("repo_id"):
+        check_allowed(config.get("TOLLAMA_ALLOWED_HUBS", environ), endpoint, source["repo_id"])
+    if not trusted:
+        own = {**chosen, "endpoint": None if request.peer else endpoint}
+        known_here = [own[name] for name in _ADDRESSES if own[name] and name not in request.given]
+        chosen["inside"] = [tokens.host(address) for address in known_here]
     token = tokens.for_address(request.token, endpoint) or tokens.for_address(
         environ.get("TOLLAMA_HF_TOKEN"), endpoint, named=bool(request.peer)
     )
@@ -263,6 +281,20 @@ def plan(
         builtin=bool(offer and offer.builtin),
         repo_id=source.get("repo_id"),
     )
+
+
+def check_allowed(hubs: tuple[str, ...], endpoint: str, repo_id: str) -> None:
+    """Raise Forbidden unless TOLLAMA_ALLOWED_HUBS has the hub, organisation or repository."""
+    if not hubs:
+        return
+    scheme, _, rest = endpoint.lower().partition("://")
+    netloc, slash, path = rest.partition("/")
+    address = f"{scheme}://{netloc.rpartition('@')[2]}{slash}{path}".rstrip("/")
+    whole = f"{address}/{repo_id.lower()}"
+    # What a server could read as another path is not compared.
+    plain = _PLAIN(whole) and not {".", ".."} & set(whole.split("/"))
+    if not (plain and any(f"{whole}/".startswith(f"{hub}/") for hub in hubs)):
+        raise Forbidden(f"{whole} is not among the hubs of TOLLAMA_ALLOWED_HUBS")
 
 
 def _source(

@@ -180,6 +180,8 @@ def error_reply(error: TollamaError) -> Reply:
         kind, status = "ValidationError", 400
     elif error.status in (401, 403):
         kind, status = "AccessDeniedException", error.status
+    elif error.status == 429:
+        kind, status = "ThrottlingException", 429
     elif error.status == 503 and error.code != "runtime_missing":
         kind, status = "ServiceUnavailable", 503
     elif error.status in (502, 503, 504):
