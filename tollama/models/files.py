@@ -1,8 +1,8 @@
 """Files that survive a kill at any moment, and locks between processes.
 
 A file is written to a temporary sibling, flushed to disk and renamed over the old one; the folder
-is flushed too. Locks are flock on a file that is never removed: the kernel drops them when a
-process dies.
+is flushed too. A sibling that a killed process left goes with the next writing of the same file.
+Locks are flock on a file that is never removed: the kernel drops them when a process dies.
 
 Not covered: partial downloads, which keep their own `.part` files (download.py).
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 
 from tollama.core.errors import DiskFull, TollamaError
 
@@ -23,6 +24,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+# Seconds after which nobody writes to a temporary file any more.
+FORGOTTEN = 600.0
 
 
 def translate(error: OSError, what: str) -> TollamaError:
@@ -39,6 +43,7 @@ def write(path: str, data: bytes, *, mode: int = 0o644) -> None:
     """Replace a file's content so that a reader sees the old or the new one, never a part."""
     temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
+        _sweep(path)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -50,6 +55,17 @@ def write(path: str, data: bytes, *, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise translate(error, f"cannot write {os.path.basename(path)}") from error
+
+
+def _sweep(path: str) -> None:
+    """Remove the temporary siblings of a file that killed processes left."""
+    folder, name = os.path.split(path)
+    for sibling in os.listdir(folder or "."):
+        if sibling.startswith(name + ".") and sibling.endswith(".tmp"):
+            with contextlib.suppress(OSError):
+                full = os.path.join(folder, sibling)
+                if time.time() - os.path.getmtime(full) > FORGOTTEN:
+                    os.unlink(full)
 
 
 def write_json(path: str, value: object, *, mode: int = 0o644) -> None:

@@ -94,7 +94,9 @@ def _build(
         files.write_json(os.path.join(path, runtimes.RECORD), record)
         files.write(os.path.join(base, runtimes.CURRENT), identity.encode())
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
+        now = runtimes.installed(home, family.name)
+        if now is None or now.id != identity:  # it may be in use though its folder was not flushed
+            shutil.rmtree(path, ignore_errors=True)
         raise
     if old is not None:
         _discard(old.path)

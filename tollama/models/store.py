@@ -4,7 +4,8 @@
     models/<folder>/snapshot/       the files, unless they lie in a Hugging Face cache
 
 Changes hold a short lock between processes; readers need none, because a manifest is replaced
-whole. Two daemons, or a daemon and a command line, on one home lose nothing.
+whole. What a killed change had set aside is put back by whoever looks next. Two daemons, or a
+daemon and a command line, on one home lose nothing.
 
 Not covered: getting the files (hub.py, kits in kit_import.py) and built-in models, which have no
 manifest.
@@ -13,6 +14,7 @@ manifest.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -88,6 +90,8 @@ def listed(home: str) -> tuple[list[Installed], list[str]]:
     warnings: list[str] = []
     try:
         children = sorted(os.listdir(models_folder(home)))
+        if any(map(functools.partial(_heal, home), children)):
+            children = sorted(os.listdir(models_folder(home)))
     except (FileNotFoundError, NotADirectoryError):
         return [], []
     except OSError as error:
@@ -115,6 +119,34 @@ def get(home: str, name: str) -> Installed:
         ) from None
 
 
+def _heal(home: str, child: str) -> bool:
+    """Put back what a change has set aside, if it is no longer at work; whether there was any."""
+    if not child.startswith(OLD):
+        return False
+    aside = os.path.join(models_folder(home), child)
+    target = os.path.join(models_folder(home), child.removeprefix(OLD))
+    if os.path.lexists(target) or not os.path.lexists(aside):
+        return False
+    with contextlib.suppress(OSError, TollamaError), changing(home):
+        _put_back(home)
+    return True
+
+
+def is_current(installed: Installed) -> bool:
+    """Whether a model's manifest is still the one that was read."""
+    file = f"{installed.folder}{os.sep}manifest.json"
+    known = _manifests.get(file)
+    try:
+        return known is not None and known[1] is installed and _identity(file) == known[0]
+    except OSError:
+        return False
+
+
+def _identity(file: str) -> tuple[int, int, int]:
+    stat = os.stat(file)
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
 # Manifests by file, with what tells a replaced one: every request asks for its model's.
 _manifests: dict[str, tuple[tuple[int, int, int], Installed]] = {}
 
@@ -123,8 +155,7 @@ def _read(path: str) -> Installed:
     """A model in its folder; raises FileNotFoundError without a manifest, UnreadableModel."""
     file = f"{path}{os.sep}manifest.json"
     try:
-        stat = os.stat(file)
-        identity = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        identity = _identity(file)
         known = _manifests.get(file)
         if known is not None and known[0] == identity:
             return known[1]
@@ -199,6 +230,7 @@ def delete(home: str, name: str, *, purge: bool = False) -> None:
     """Remove a model. Files in a shared Hugging Face cache stay unless `purge`."""
     target = folder(home, name)
     with changing(home):
+        _put_back(home)
         try:
             snapshot = get(home, name).snapshot
         except UnreadableModel:
@@ -244,14 +276,16 @@ def _replace(home: str, target: str, staging: str) -> None:
         aside = os.path.join(models_folder(home), OLD + os.path.basename(target))
         _discard(aside)
         os.rename(target, aside)
-    os.rename(staging, target)
-    files.sync_folder(models_folder(home))
-    _sweep(home)
+    try:
+        os.rename(staging, target)
+        files.sync_folder(models_folder(home))
+    finally:
+        _sweep(home)
 
 
 def _put_back(home: str) -> None:
     """Models that a killed change had only set aside."""
-    for child in os.listdir(models_folder(home)):
+    for child in os.listdir(models_folder(home)) if os.path.isdir(models_folder(home)) else ():
         target = os.path.join(models_folder(home), child.removeprefix(OLD))
         if child.startswith(OLD) and not os.path.lexists(target):
             os.rename(os.path.join(models_folder(home), child), target)
@@ -293,8 +327,9 @@ def copy(home: str, source: dict[str, Any], destination: str, snapshot: str | No
             files.write_json(os.path.join(staging, "manifest.json"), manifest)
             _replace(home, target, staging)
         except OSError as error:
-            shutil.rmtree(staging, ignore_errors=True)
             raise files.translate(error, f"cannot copy to '{destination}'") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)  # there only after a failure
     return _read(target)
 
 
