@@ -287,15 +287,28 @@ def build(command: Command, module: Any) -> ArgumentParser:
         def error(self, message: str) -> NoReturn:
             raise InvalidRequest(mistake(self, command.name, message))
 
+    columns = width()
     parser = Parser(
         prog=f"tollama {command.name}",
         description=command.summary + ".",
         epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples),
-        formatter_class=RawDescriptionHelpFormatter,
+        # Told the width, argparse need not import shutil to look for it.
+        formatter_class=lambda prog: RawDescriptionHelpFormatter(prog, width=columns),
         allow_abbrev=False,
     )
     getattr(module, f"add_{command.name}")(parser)
     return parser
+
+
+def width() -> int:
+    """The columns of a help text."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdigit() and int(told) > 0:
+        return max(20, int(told) - 2)
+    try:
+        return max(20, os.get_terminal_size(1).columns - 2)
+    except OSError:
+        return 78
 
 
 def mistake(parser: ArgumentParser, name: str, message: str) -> str:
