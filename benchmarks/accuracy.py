@@ -199,6 +199,22 @@ def _competitions(results: dict[str, dict[str, Summary]]) -> dict[str, list[Summ
     return found
 
 
+def without(groups: dict[str, list[Record]], folder: Path) -> dict[str, list[Record]]:
+    """The series that the folder has neither by name nor, under another name, by values."""
+    seen: set[object] = set()
+    for records in from_folder(folder)[0].values():
+        seen.update(key for record in records for key in keys(record))
+    return {
+        group: [record for record in records if seen.isdisjoint(keys(record))]
+        for group, records in groups.items()
+    }
+
+
+def keys(record: Record) -> tuple[str, tuple[float, ...]]:
+    """What tells a series: its name, and its last values."""
+    return record.id.upper(), tuple(round(v, 2) for v in [*record.train, *record.test][-12:])
+
+
 def show(group: str, models: dict[str, Summary]) -> None:
     """A group's table; `published` rows are of the whole competition."""
     print(f"\n{group}: {next(iter(models.values())).series} series")
@@ -229,12 +245,7 @@ def main() -> int:
 
     groups, references = from_folder(args.data) if args.data else from_package()
     if args.without:
-        known, _ = from_folder(args.without)
-        seen = {record.id.upper() for records in known.values() for record in records}
-        groups = {
-            name: [record for record in records if record.id.upper() not in seen]
-            for name, records in groups.items()
-        }
+        groups = without(groups, args.without)
     if args.groups:
         groups = {name: groups[name] for name in args.groups.split(",")}
     if args.limit:

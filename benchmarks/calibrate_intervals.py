@@ -7,13 +7,16 @@ error). At 80% and at 95%, K is the quantile of the errors so scaled that holds 
 collection counting the same, and G is the growth with the best interval score. Prints coverage
 and MSIS before and after; with --write, runners/stats/tollama_stats/calibration.py.
 
-Daily series have no collection here; they take the constants of weekly ones. Not covered: the
-methods for intermittent demand, whose intervals are quantiles of the history.
+Days have no collection here: they learn from the weekly series, `auto` from those in which it finds
+no year. Days and series of unknown frequency learn as much from random walks, for which the right
+width is known. Not covered: the methods for intermittent demand, whose intervals are quantiles of
+the history.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -24,20 +27,23 @@ from competitions import Record, from_folder, scale
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "runners" / "stats"))
 from tollama_stats.calibration import CONSTANTS, DEFAULT  # noqa: E402
-from tollama_stats.forecast import MODELS, forecast  # noqa: E402
+from tollama_stats.forecast import MODELS, forecast, interval_class  # noqa: E402
 from tollama_stats.intermittent import METHODS  # noqa: E402
 
 GROWTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-SEASONS = {"Y": 1, "Q": 4, "M": 12, "W": 52, "H": 24, "O": 1}
+SEASONS = {"Y": 1, "Q": 4, "M": 12, "W": 52, "D": 7, "H": 24, "O": 1}
+WALKS = {"D": (100, 800, 14), "O": (30, 150, 8)}  # shortest, longest, horizon
 CLASSES = ("Y", "Q", "M", "W", "D", "H", "O")
 
 
 class Outcome(NamedTuple):
     """A forecast that has come true: by step, the absolute error and the method's standard error.
 
-    `unit` is the series' scale, `weight` makes every collection of the class count the same.
+    `kind` is the class of its interval, `unit` the series' scale, `weight` makes every collection
+    of the class count the same.
     """
 
+    kind: str
     errors: list[float]
     spread: list[float]
     unit: float
@@ -58,14 +64,30 @@ def outcome(model: str, record: Record, weight: float) -> Outcome | None:
         season_length=SEASONS[kind],
         freq_class=None if kind == "O" else kind,
     )
+    used = found.usage["season_length"]
+    kind = interval_class(model, None if kind == "O" else kind, [] if used == 1 else [used])
     factor, growth = CONSTANTS.get((model, kind), DEFAULT)[0]
     upper = enumerate(zip(found.quantiles[0.975], found.mean, strict=True), 1)
     return Outcome(
+        kind,
         [abs(a - f) for a, f in zip(record.test, found.mean, strict=True)],
         [(high - mean) / (factor * k**growth) for k, (high, mean) in upper],
         unit,
         weight,
     )
+
+
+def random_walks(kind: str, count: int = 200) -> list[Record]:
+    """Gaussian random walks, always the same."""
+    dice = random.Random(kind)
+    shortest, longest, horizon = WALKS[kind]
+    found = []
+    for index in range(count):
+        y = [100.0]
+        for _ in range(dice.randint(shortest, longest) + horizon - 1):
+            y.append(y[-1] + dice.gauss(0, 1))
+        found.append(Record(f"walk-{index}", kind, 1, y[:-horizon], y[-horizon:]))
+    return found
 
 
 def evaluate(
@@ -142,9 +164,18 @@ def main() -> None:
     print("model          class  95%: K     G  coverage (was)  MSIS (was)    80%: K     G")
     for model in args.models.split(","):
         outcomes: dict[str, list[Outcome]] = defaultdict(list)
-        for group, records in groups.items():
+        for records in groups.values():
             made = [outcome(model, record, 1 / len(records)) for record in records]
-            outcomes[group[-1]] += [one for one in made if one is not None]
+            for one in made:
+                if one is not None:
+                    outcomes[one.kind].append(one)
+        if "D" not in outcomes:
+            outcomes["D"] = list(outcomes["W"])
+        for kind in WALKS:
+            learnt = sum(one.weight for one in outcomes[kind])
+            walks = random_walks(kind)
+            made = [outcome(model, record, learnt / len(walks)) for record in walks]
+            outcomes[kind] += [one for one in made if one is not None]
         for kind, found in outcomes.items():
             before = CONSTANTS.get((model, kind), DEFAULT)
             after = calibrate(found, 0.95), calibrate(found, 0.80)
@@ -153,8 +184,6 @@ def main() -> None:
             new95, new80 = (f"{factor:9.2f} {growth:5.1f}" for factor, growth in after)
             change = f"{now[0]:9.3f} ({was[0]:.3f}) {now[1]:7.2f} ({was[1]:.2f})"
             print(f"{model:14} {kind:5} {new95} {change} {new80}", flush=True)
-        if (model, "W") in table:
-            table[model, "D"] = table[model, "W"]
     if args.write:
         write(table, ROOT / "runners" / "stats" / "tollama_stats" / "calibration.py")
 

@@ -7,9 +7,10 @@ import random
 
 import pytest
 
+from tollama_stats.combination import estimation_error
 from tollama_stats.components import SLOTS
 from tollama_stats.features import NAMES
-from tollama_stats.forecast import forecast
+from tollama_stats.forecast import forecast, interval_class
 from tollama_stats.weight_table import TABLE
 
 
@@ -95,6 +96,42 @@ def test_weeks_have_a_year_and_random_walks_have_none() -> None:
         walk.append(walk[-1] + rng.gauss(0, 1))
     found = forecast("auto", walk, 13, season_length=52, freq_class="W")
     assert found.usage["season_length"] == 1
+
+
+def test_few_observations_widen_the_intervals_and_many_do_not() -> None:
+    assert estimation_error(10, 1, 2) == pytest.approx(
+        [math.sqrt(13 / 7 * 1.1), math.sqrt(13 / 7 * 1.2)]
+    )
+    assert estimation_error(7, 12, 1) == pytest.approx([math.sqrt(10.5 / 3.5 * 8 / 7)])
+    assert estimation_error(100_000, 12, 1)[0] < 1.001
+
+
+def test_cycle_that_is_not_found_takes_the_intervals_of_days() -> None:
+    assert interval_class("auto", "H", []) == interval_class("auto", "W", []) == "D"
+    assert interval_class("auto", "H", [24]) == "H"
+    assert interval_class("naive", "W", []) == "W"
+    assert interval_class("auto", None, []) == "O"
+
+
+@pytest.mark.parametrize(("freq_class", "season"), [("H", 24), ("W", 52), ("D", 7), (None, 1)])
+def test_intervals_hold_random_walks(freq_class: str | None, season: int) -> None:
+    rng = random.Random(9)
+    inside = 0
+    for _ in range(100):
+        y = [100.0]
+        for _ in range(129):
+            y.append(y[-1] + rng.gauss(0, 1))
+        found = forecast(
+            "auto",
+            y[:120],
+            10,
+            quantiles=(0.025, 0.975),
+            season_length=season,
+            freq_class=freq_class,
+        )
+        low, high = found.quantiles[0.025], found.quantiles[0.975]
+        inside += sum(a <= v <= b for a, v, b in zip(low, y[120:], high, strict=True))
+    assert 900 <= inside <= 990
 
 
 def test_season_is_detected_when_the_frequency_is_not_known() -> None:

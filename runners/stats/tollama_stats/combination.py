@@ -51,15 +51,15 @@ def combine(
     short, long = seasons[0], seasons[-1]
     if is_intermittent(y) and not (is_cycle(y, short) or is_cycle(y, long)):
         parts = {name: run(name, y, horizon, 1).prediction for name in ("sba", "tsb", "ses")}
-        return _mixed(y, parts, dict.fromkeys(parts, 1 / 3), [])
+        return _mixed(y, parts, dict.fromkeys(parts, 1 / 3), [], 1)
     y = y[-max(LONGEST_FIT, 5 * long) :]
     if len(y) < FEWEST:
         only = run("dotm", y, horizon, 1)
         return Combination(only.prediction, {only.method: 1.0}, [])
     if short >= LONG_SEASON and long > short and is_cycle(y, short):
-        return _mixed(y, *day_and_week(y, horizon, short, long))
+        return _mixed(y, *day_and_week(y, horizon, short, long), short)
     if long >= LONG_SEASON and is_cycle(y, long):
-        return _mixed(y, *long_year(y, horizon, short if short < long else 1, long))
+        return _mixed(y, *long_year(y, horizon, short if short < long else 1, long), long)
     return _short_season(y, horizon, short if short < LONG_SEASON else 1, freq_class)
 
 
@@ -77,7 +77,7 @@ def _short_season(
     parts = {
         name: Prediction(p.mean[:horizon], p.spread[:horizon]) for name, p in found.parts.items()
     }
-    return _mixed(y, parts, shares, [found.season] if found.season > 1 else [])
+    return _mixed(y, parts, shares, [found.season] if found.season > 1 else [], season)
 
 
 def _kind(freq_class: str | None, season: int) -> str | None:
@@ -91,12 +91,17 @@ def _kind(freq_class: str | None, season: int) -> str | None:
 
 
 def _mixed(
-    y: Sequence[float], parts: dict[str, Prediction], shares: dict[str, float], seasons: list[int]
+    y: Sequence[float],
+    parts: dict[str, Prediction],
+    shares: dict[str, float],
+    seasons: list[int],
+    tried: int,
 ) -> Combination:
     """The weighted mean of the parts, with one spread made of three signs of uncertainty.
 
     The mean spread of the methods that know how their errors grow; how far the main parts differ;
-    and, so that a close fit does not look like certainty, the mean seasonal change.
+    and, so that a close fit does not look like certainty, the mean seasonal change. It is widened
+    for what was estimated from few observations; `tried` is the season that was looked for.
     """
     mean = average([parts[name] for name in shares], list(shares.values())).mean
     main = [part for name, part in parts.items() if name in BASE or name not in SLOTS]
@@ -107,10 +112,26 @@ def _mixed(
     season = seasons[0] if seasons and seasons[0] < 2 * LONG_SEASON else 1
     change = (1 - OWN_SHARE) * seasonal_change(y, season)
     spread = [
-        OWN_SHARE * math.hypot(own, _deviation(values)) + change
-        for own, values in zip(grown, zip(*(part.mean for part in main), strict=True), strict=True)
+        widening * (OWN_SHARE * math.hypot(own, _deviation(values)) + change)
+        for widening, own, values in zip(
+            estimation_error(len(y), tried, len(mean)),
+            grown,
+            zip(*(part.mean for part in main), strict=True),
+            strict=True,
+        )
     ]
     return Combination(Prediction(mean, spread), shares, seasons)
+
+
+def estimation_error(n: int, season: int, horizon: int) -> list[float]:
+    """By what factor errors k steps ahead of n observations exceed those of the fit.
+
+    sqrt((n + p) / (n - p) * (1 + k / n)): Akaike's (1969) final prediction error with p parameters,
+    a level, a slope and the season; and the slope's own error, which grows with k as in the drift
+    method (FPP3, table 5.2).
+    """
+    p = min(2 + season, n / 2)
+    return [math.sqrt((n + p) / (n - p) * (1 + k / n)) for k in range(1, horizon + 1)]
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -80,7 +80,7 @@ def forecast(
             choice.prediction,
             y,
             model=model,
-            freq_class=freq_class or "O",
+            freq_class=interval_class(model, freq_class, choice.seasons),
             season=main,
             non_negative=min(y) >= 0 if floor_at_zero is None else bool(floor_at_zero),
         )
@@ -124,6 +124,16 @@ def _choose(
             "used no seasonal pattern"
         )
     return choice
+
+
+def interval_class(model: str, freq_class: str | None, seasons: Sequence[int]) -> str:
+    """The class whose interval constants apply: the frequency's, O where that is not known.
+
+    `auto` forecasts weeks without a year and hours without a day as it does days.
+    """
+    if model == "auto" and freq_class in ("W", "H") and not seasons:
+        return "D"
+    return freq_class or "O"
 
 
 def _is_seasonal(model: str) -> bool:

@@ -17,7 +17,7 @@ from .prediction import Prediction, seasonal_change
 
 NORMAL = NormalDist()
 Z80, Z95 = NORMAL.inv_cdf(0.9), NORMAL.inv_cdf(0.975)
-THINNEST, FATTEST = 0.5, 2.0  # bounds of the power: 1 is the normal distribution's tails
+THINNEST, FATTEST = 0.5, 2.5  # bounds of the power: 1 is the normal distribution's tails
 NARROWEST = 0.1  # no standard error is below this share of the mean seasonal change
 
 
