@@ -26,13 +26,13 @@ def pyz() -> Path:
 class Daemon:
     """A running daemon: its address, home and process."""
 
-    def __init__(self, pyz: Path, home: Path, **environ: str) -> None:
+    def __init__(self, pyz: Path, home: Path, *args: str, **environ: str) -> None:
         self.home = home
         self.pyz = pyz
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TOLLAMA_", "HF_"))}
         env.update({"TOLLAMA_HOME": str(home), **environ})
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(pyz), "serve", "--port", "0"],
+            [sys.executable, "-I", "-S", str(pyz), "serve", *(args or ("--port", "0"))],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -47,8 +47,8 @@ class Daemon:
         assert " listening on " in line, (line, self.log)
         self.ready_line = line.strip()
         self.url = line.split()[-1]
-        self.host, _, port = self.url.removeprefix("http://").rpartition(":")
-        self.port = int(port)
+        self.host, _, port = self.url.partition("://")[2].rpartition(":")
+        self.port = int(port) if self.host else 0
 
     def _read(self, stream) -> None:
         for line in stream:
@@ -128,8 +128,8 @@ def start(pyz, tmp_path):
     """Start daemons of one's own: start(**environ)."""
     started: list[Daemon] = []
 
-    def begin(home: Path | None = None, **environ: str) -> Daemon:
-        started.append(Daemon(pyz, home or tmp_path / "home", **environ))
+    def begin(home: Path | None = None, *args: str, **environ: str) -> Daemon:
+        started.append(Daemon(pyz, home or tmp_path / "home", *args, **environ))
         return started[-1]
 
     yield begin

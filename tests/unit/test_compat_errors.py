@@ -41,6 +41,7 @@ def test_sagemaker_types_every_error(code):
             "ValidationError": 400,
             "ModelError": 424,
             "ServiceUnavailable": 503,
+            "ThrottlingException": 429,
             "InternalFailure": 500,
             "AccessDeniedException": status,
         }[kind]

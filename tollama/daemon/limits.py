@@ -7,6 +7,7 @@ Not covered: connections (http.py), queues of models (scheduler.py).
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from tollama.core.errors import TooManyRequests
 from tollama.daemon.http_message import Later, Reply
 
 KNOWN = 10_000  # clients remembered: one that invents addresses must not grow the daemon
+_WHOLE = 1 - 1e-6  # what a bucket of floats must hold for one request
 
 
 class Clients:
@@ -49,10 +51,10 @@ class Clients:
             if self._size:
                 found[0] = min(self._size, found[0] + (now - found[1]) * self._per_second)
                 found[1] = now
-                if found[0] < 1:
+                if found[0] < _WHOLE:
                     raise TooManyRequests(
                         "this client sends more requests than it may (TOLLAMA_RATE_LIMIT)",
-                        retry_after=-(-(1 - found[0]) // self._per_second),
+                        retry_after=math.ceil((_WHOLE - found[0]) / self._per_second),
                     )
                 found[0] -= 1
             found[2] += 1
@@ -109,7 +111,11 @@ class _Counted(Iterator[bytes]):
         self._stream = stream
 
     def __next__(self) -> bytes:
-        return next(self._stream)
+        try:
+            return next(self._stream)
+        except BaseException:
+            self.close()  # before its last bytes are sent: the client may ask again at once
+            raise
 
     def close(self) -> None:
         clients, self._clients = self._clients, None

@@ -25,6 +25,7 @@ class Context(ssl.SSLContext):
         """The context of a certificate; raises InvalidRequest for files that cannot be used."""
         made = cls(ssl.PROTOCOL_TLS_SERVER)
         made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.options |= ssl.OP_NO_RENEGOTIATION
         made.set_alpn_protocols(["http/1.1"])
         made._files = (cert, key)
         made._stamp = made._look()
