@@ -12,8 +12,6 @@ Not covered: the Host and Origin headers (http_guard.py), how much a caller may 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import stat
 import time
@@ -92,6 +90,9 @@ class Access:
         elif scheme == "AWS4-HMAC-SHA256":
             # boto3 signs and sends no token: the name of its access key is the key.
             given = value.partition("Credential=")[2].partition("/")[0]
+        import hashlib
+        import hmac
+
         digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest()
         found: int | None = None
         for key, level in self._keys:  # all of them, whichever matches: the time says nothing
@@ -134,6 +135,8 @@ def _parse(text: str, where: str) -> tuple[bytes, int]:
         return digest, SCOPES.index(scope)
     if len(key) < MIN_KEY:
         raise InvalidRequest(f"{where}: expected keys of at least {MIN_KEY} characters")
+    import hashlib
+
     return hashlib.sha256(key.encode()).digest(), SCOPES.index(scope)
 
 

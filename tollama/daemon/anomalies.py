@@ -34,7 +34,7 @@ def _level(value: object, loc: Any) -> float:
     return number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class AnomaliesBody:
     """What POST /api/anomalies takes."""
 

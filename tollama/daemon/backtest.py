@@ -35,7 +35,7 @@ def _series_list(value: object, loc: Any) -> list[Any]:
     return items
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class BacktestBody:
     """What POST /api/backtest takes."""
 

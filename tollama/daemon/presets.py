@@ -31,7 +31,7 @@ def _license(value: object, loc: Loc) -> str:
     return fields.string(value, loc)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class CreateBody:
     """What POST /api/create takes; `from` and its companions, or the text of a Modelfile."""
 

@@ -1,8 +1,9 @@
 """The small bodies and answers of the API as dataclasses: they are read by them and documented by
 them.
 
-Each field carries its reader and a sentence; /openapi.json is generated from both. The forecast
-itself is in core/schemas.py, a pull in models/pulls.py.
+Each field carries its reader and a sentence; /openapi.json is generated from both. They live for
+one request, so they are made the cheap way: frozen ones cost the start of the daemon 5 ms. The
+forecast itself is in core/schemas.py, a pull in models/pulls.py.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ def read(cls: type[T], value: object, *, lenient: bool = False) -> T:
     return cls(**taken)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class ModelBody:
     """One model by name."""
 
     model: str = part(names.reader, "name of the model")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class ShowBody:
     """What POST /api/show takes; Ollama's older clients say `name`."""
 
@@ -52,7 +53,7 @@ class ShowBody:
     verbose: bool | None = part(fields.boolean, "accepted and without effect", None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class DeleteBody:
     """What DELETE /api/delete takes."""
 
@@ -61,7 +62,7 @@ class DeleteBody:
     purge: bool = part(fields.boolean, "remove the files from a shared cache too", False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class CancelPullBody:
     """What DELETE /api/pull takes."""
 
@@ -70,7 +71,7 @@ class CancelPullBody:
     unless_watched: bool = part(fields.boolean, "not while another client watches it", False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class CopyBody:
     """What POST /api/copy takes."""
 
@@ -78,7 +79,7 @@ class CopyBody:
     destination: str = part(names.reader, "name of the copy")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class LicensedPullBody:
     """What POST /v1/models/pull takes."""
 
@@ -86,7 +87,7 @@ class LicensedPullBody:
     accept_license: bool = part(fields.boolean, "accept the model's licence", False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class EmbedBody:
     """What POST /api/embed takes."""
 
@@ -97,21 +98,21 @@ class EmbedBody:
     timeout: float | None = part(fields.positive, "seconds to wait", None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class Version:
     """The daemon's version."""
 
     version: str = part(fields.string, "version of tollama")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class Status:
     """That all is well."""
 
     status: str = part(fields.string, "ok")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class Deleted:
     """What was deleted."""
 
@@ -119,7 +120,7 @@ class Deleted:
     model: str = part(fields.string, "name of the model")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class ForecastItem:
     """The forecast of one series."""
 
@@ -133,7 +134,7 @@ class ForecastItem:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class ForecastAnswer:
     """One forecast per series, in order."""
 
@@ -144,7 +145,7 @@ class ForecastAnswer:
     metrics: dict[str, Any] | None = part(fields.json_object, "scores, when asked for", None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class Error:
     """Every failure has this form."""
 

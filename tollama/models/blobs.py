@@ -10,7 +10,6 @@ Not covered: manifests (models/store.py) and fetching (models/download.py).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from tollama.core.errors import DiskFull, HubError, TollamaError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Callable, Iterable
     from typing import Any
 
@@ -38,6 +38,8 @@ class Hashes:
     __slots__ = ("_git", "_sha256")
 
     def __init__(self, git_size: int | None = None) -> None:
+        import hashlib
+
         self._sha256 = hashlib.sha256()
         self._git = None
         if git_size is not None:
@@ -110,6 +112,8 @@ def _safe_part(part: str) -> bool:
 def digest_of(files: Iterable[dict[str, Any]]) -> str:
     """One digest for a set of files: the sha256 of their sorted "<sha256>  <path>" lines."""
     lines = sorted(f"{file['sha256']}  {file['path']}\n" for file in files)
+    import hashlib
+
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -167,6 +171,8 @@ class Place:
 
     def part(self, key: str, path: str) -> str:
         """Where a file grows; the path's own mark keeps two files of equal content apart."""
+        import hashlib
+
         mark = hashlib.sha256(path.encode()).hexdigest()[:8]
         return os.path.join(self.parts, f"{key}-{mark}.part")
 

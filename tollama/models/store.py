@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -66,6 +65,8 @@ def digest_of(manifest: dict[str, Any]) -> str:
         "preset": manifest.get("preset"),
         "files": sorted((f["path"], f["size"], f["sha256"]) for f in manifest.get("files") or ()),
     }
+    import hashlib  # here: a daemon without models starts without it
+
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ works and says what is missing. Not covered: what the page asks of the API (rout
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tollama.core.errors import NotFound
@@ -27,7 +27,8 @@ NAMES = (
     *("index.html", "style.css", "icon.svg", "air_passengers.csv"),
     *("app.js", "api.js", "dom.js", "dialogs.js", "theme.js"),
     *("csv.js", "cells.js", "columns.js", "frequency.js", "series.js", "datapanel.js"),
-    *("catalogue.js", "picker.js", "chart.js", "readout.js", "forecast.js", "results.js"),
+    *("catalogue.js", "picker.js", "chart.js", "readout.js", "picture.js", "forecast.js"),
+    *("results.js", "values.js"),
     *("anomalies.js", "backtest.js", "scores.js", "models.js", "pulls.js"),
     *("downloads.js", "snippets.js", "numbers.js"),
 )
@@ -95,7 +96,7 @@ def _read() -> dict[str, Asset]:
 
 
 def _asset(name: str, body: bytes) -> Asset:
-    etag = hashlib.sha256(body).hexdigest()[:20]
+    etag = f"{zlib.crc32(body):08x}{len(body):x}"
     return Asset(body, TYPES[name.rpartition(".")[2]], f'"{etag}"')
 
 
