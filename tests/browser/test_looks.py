@@ -31,5 +31,5 @@ def test_every_screen_fits_and_is_accessible(daemon: Daemon, visit, view):
     page.locator(".leaderboard").wait_for()
     seen.check()
     page.click("#tab-models")
-    page.locator(".card").first.wait_for()
+    page.locator(".model").first.wait_for()
     seen.check()

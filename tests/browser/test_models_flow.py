@@ -28,7 +28,7 @@ def hub():
 def test_models_are_listed_with_what_they_can(daemon, visit, view):
     seen = visit(daemon, view)
     page = seen.open("#models")
-    card = page.locator('.card[data-model="auto"]')
+    card = page.locator('.model[data-model="auto"]')
     card.wait_for()
     assert "MIT" in card.text_content() and "missing values" in card.text_content()
     card.get_by_role("button", name="Details auto").click()
@@ -38,11 +38,11 @@ def test_models_are_listed_with_what_they_can(daemon, visit, view):
     seen.check()
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="detached")
-    offered = page.locator('.card[data-model="chronos2"]')
+    offered = page.locator('.model[data-model="chronos2"]')
     assert "future covariates" in offered.text_content()
     assert "478 MB" in offered.text_content()
     page.get_by_label("Search models").last.fill("bolt-tiny")
-    assert page.locator(".card").count() == 1
+    assert page.locator(".model").count() == 1
     families = page.locator("#runtimes strong").all_text_contents()
     assert {"mock", "numpy", "stats", "torch"} <= set(families)
     seen.check()
@@ -84,7 +84,7 @@ def test_a_pull_shows_progress_is_cancelled_goes_on_and_ends_in_a_model(start, v
     page.fill("#pull-name", "chronos2")
     page.locator("#pull-form button[type=submit]").click()
     page.locator("#pulls").get_by_text("chronos2 is here").wait_for()
-    card = page.get_by_role("region", name="Pulled").locator('.card[data-model="chronos2"]')
+    card = page.get_by_role("region", name="Pulled").locator('.model[data-model="chronos2"]')
     card.get_by_role("button", name="Details chronos2").click()
     files = page.locator("dialog table")
     files.get_by_text("model.safetensors").wait_for()
@@ -148,9 +148,9 @@ def test_the_key_is_asked_for_once_and_kept_in_the_tab(start, visit, view):
     dialog.get_by_text("not known here").wait_for()
     dialog.get_by_label("Key").fill(KEY)
     dialog.get_by_role("button", name="Continue").click()
-    page.locator('.card[data-model="auto"]').wait_for()
+    page.locator('.model[data-model="auto"]').wait_for()
     page.reload()
-    page.locator('.card[data-model="auto"]').wait_for()
+    page.locator('.model[data-model="auto"]').wait_for()
     assert page.get_by_role("dialog").count() == 0
     page.click("#tab-forecast")
     page.click("#use-example")

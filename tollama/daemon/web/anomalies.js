@@ -1,8 +1,8 @@
 // Values outside the interval that a model forecast for them, marked on the chart of the series.
 import { call } from "./api.js";
 import { data } from "./datapanel.js";
-import { announce, byId, fill, h, notes, notice } from "./dom.js";
-import { alike, moment } from "./numbers.js";
+import { announce, byId, fill, h, notes, notice, waiting } from "./dom.js";
+import { alike, moment, whole } from "./numbers.js";
 import { toRequest } from "./series.js";
 
 const LEVELS = [90, 95, 99, 99.9];
@@ -37,21 +37,28 @@ export function anomalyMarks(one) {
 /** The button that looks for them, with its level. */
 export function anomalyControl(one) {
   const select = h("select", { "aria-label": "Level of the interval", onchange: () => (level = Number(select.value)) }, LEVELS.map((value) => h("option", { value, selected: value === level }, `${value} %`)));
-  const has = found.has(one);
+  if (busy) return h("div.buttons", { role: "group", "aria-label": "Anomalies" }, waiting("Looking for anomalies"), h("button", { type: "button", id: "stop-anomalies", onclick: stop }, "Stop"));
   return h(
     "div.buttons",
     { role: "group", "aria-label": "Anomalies" },
-    h("button", { type: "button", id: "find-anomalies", onclick: () => look(one) }, busy ? "Looking…" : "Find anomalies"),
-    select,
-    has ? h("button", { type: "button", onclick: () => (found.delete(one), tell()) }, "Clear") : null,
+    h("button", { type: "button", id: "find-anomalies", onclick: () => look(one) }, "Find anomalies"),
+    h("label.inline", {}, "outside of", select),
+    found.has(one) ? h("button", { type: "button", onclick: () => (found.delete(one), tell()) }, "Clear") : null,
   );
+}
+
+function stop() {
+  busy?.abort();
+  busy = null;
+  tell();
 }
 
 async function look(one) {
   if (busy) return;
   busy = new AbortController();
   const { signal } = busy;
-  byId("find-anomalies").textContent = "Looking…";
+  tell();
+  byId("stop-anomalies")?.focus({ preventScroll: true });
   try {
     const body = { series: [toRequest(one, 0)], level: level / 100 };
     const answer = await call("POST", "api/anomalies", body, signal);
@@ -64,25 +71,29 @@ async function look(one) {
   } finally {
     if (busy?.signal === signal) busy = null;
   }
-  if (data.series.includes(one)) tell();
+  if (!data.series.includes(one)) return;
+  tell();
+  if (document.activeElement === document.body) byId("find-anomalies")?.focus({ preventScroll: true });
 }
 
-/** What was found, in words and as a list. */
-export function anomalyList(one) {
+/** What was found, in words and as a list; `goTo(x)` shows a place on the chart. */
+export function anomalyList(one, goTo) {
   const result = found.get(one);
   if (!result) return null;
   if (result.error) return notice("error", "Anomalies could not be looked for", result.error.message);
   const odd = result.points.filter((point) => point.anomaly).sort((a, b) => (b.score ?? Infinity) - (a.score ?? Infinity));
-  const checked = `${result.points.length} values were checked, each against the ${result.level} % interval forecast from those before it (the grey area).`;
-  const box = h("section.anomalies", { "aria-label": "Anomalies" }, h("h3", {}, odd.length ? `${odd.length} anomal${odd.length === 1 ? "y" : "ies"}` : "No anomalies"), h("p.hint", {}, checked));
+  const checked = `${whole(result.points.length)} values were checked, each against the ${result.level} % interval forecast from those before it (the grey area). A score of 1 lies on its border, of 2 twice as far out.`;
+  const box = h("section.anomalies", { "aria-label": "Anomalies" }, h("h3", {}, odd.length ? `${whole(odd.length)} anomal${odd.length === 1 ? "y" : "ies"}` : "No anomalies"), h("p.hint", {}, checked));
   if (odd.length) {
     const write = alike(odd.flatMap((point) => [point.value, point.lower, point.upper]));
+    const when = (point) => h("button.link", { type: "button", title: "Show it on the chart", onclick: () => goTo(xOf(one, point.index)) }, one.stamps ? moment(one.stamps[point.index], one.form) : `step ${point.index + 1}`);
     const row = (point) =>
-      h("tr", {}, h("th", { scope: "row" }, one.stamps ? moment(one.stamps[point.index], one.form) : `step ${point.index + 1}`), h("td.strong", {}, write(point.value)), h("td", {}, `${write(point.lower)} to ${write(point.upper)}`), h("td", {}, point.score === null ? "–" : point.score.toFixed(1)));
+      h("tr", {}, h("th", { scope: "row" }, when(point)), h("td.strong", {}, write(point.value)), h("td", {}, `${write(point.lower)} to ${write(point.upper)}`), h("td", {}, point.score === null ? "–" : point.score.toFixed(1)));
     box.append(
       h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "List of anomalies" }, h("table.values", {}, h("thead", {}, h("tr", {}, ["When", "Value", "Expected", "Score"].map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, odd.slice(0, 100).map(row)))),
     );
   }
-  const list = notes([...new Set(result.warnings)]);
-  return list ? fill(h("div", {}), box, list) : box;
+  if (odd.length > 100) box.append(h("p.hint", {}, `The 100 furthest outside of ${whole(odd.length)}; the chart marks all.`));
+  const list = notes(result.warnings, [one.id]);
+  return list ? fill(h("div.anomalies-box", {}), box, list) : box;
 }

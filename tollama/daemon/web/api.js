@@ -4,7 +4,25 @@ import { askKey } from "./dialogs.js";
 /** Where the API is: beside the folder that this file came from, so that a path prefix works. */
 export const BASE = new URL("../", import.meta.url);
 const STORED = "tollama.key";
+const GONE = { code: "daemon_unreachable" };
 let key = sessionStorage.getItem(STORED);
+
+const listeners = [];
+
+/** Call back when there is a key, or another one. */
+export const onKey = (listener) => listeners.push(listener);
+
+function keep(given) {
+  key = given;
+  sessionStorage.setItem(STORED, key);
+  listeners.forEach((listener) => listener());
+}
+
+/** Ask for another key: this one may not do enough. */
+export async function changeKey() {
+  const given = await askKey(false);
+  if (given !== null) keep(given);
+}
 
 /** Whether calls carry a key, for the copied commands. */
 export const hasKey = () => Boolean(key);
@@ -39,15 +57,14 @@ async function send(method, path, body, signal) {
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new ApiError(`the daemon at ${BASE.host} does not answer: is it still running?`, { code: "daemon_unreachable" });
+      throw new ApiError(`the daemon at ${BASE.host} does not answer: is it still running?`, GONE);
     }
     if (answer.ok) return answer;
     const error = await read(answer);
     if (answer.status !== 401 || tries > 5) throw error;
     const given = await askKey(tries > 0 || Boolean(key));
     if (given === null) throw error;
-    key = given;
-    sessionStorage.setItem(STORED, key);
+    keep(given);
   }
 }
 
@@ -74,7 +91,10 @@ export async function* stream(method, path, body, signal) {
   let rest = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch((error) => {
+        if (error.name === "AbortError") throw error;
+        throw new ApiError(`the daemon at ${BASE.host} went away in the middle of its answer: is it still running?`, GONE);
+      });
       rest += value ?? "";
       const lines = rest.split("\n");
       rest = done ? "" : lines.pop();

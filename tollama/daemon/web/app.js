@@ -1,9 +1,9 @@
 // The page put together: tabs, theme, and the first look at the models.
-import { BASE, call } from "./api.js";
+import { BASE, call, changeKey, hasKey, onKey } from "./api.js";
 import { bindBacktest } from "./backtest.js";
-import { refresh } from "./catalogue.js";
+import { onModels, refresh } from "./catalogue.js";
 import { bindData, data, onSeries } from "./datapanel.js";
-import { byId, fill, notice } from "./dom.js";
+import { byId, fill, h, notice } from "./dom.js";
 import { bindForecast } from "./forecast.js";
 import { bindModels, modelsShown } from "./models.js";
 import { bindTheme } from "./theme.js";
@@ -52,8 +52,16 @@ for (const form of ["forecast-form", "backtest-form"]) byId(form).hidden = true;
 show(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "forecast");
 document.body.dataset.ready = "yes";
 
-refresh().catch((error) => fill(byId("page-error"), notice("error", "The models could not be listed", error.message)));
+function begin() {
+  fill(byId("page-error"));
+  refresh().catch((error) => fill(byId("page-error"), notice("error", "The models could not be listed", error.message, h("button.small", { type: "button", onclick: begin }, "Try again"))));
+}
+byId("key").hidden = !hasKey();
+byId("key").addEventListener("click", () => changeKey().then(begin));
+onKey(() => (byId("key").hidden = false));
+onModels(() => fill(byId("page-error")));
+begin();
 call("GET", "api/version").then(
-  ({ version }) => (byId("version").textContent = `${version} at ${BASE.host}`),
+  ({ version }) => (byId("version").textContent = `tollama ${version} · ${BASE.host}`),
   () => {},
 );

@@ -19,7 +19,7 @@ let running = null;
 export function bindBacktest() {
   picker = modelPicker(["auto", "theta", "seasonal-naive"], () => picker.error(null));
   const count = (value, max) => h("input", { type: "number", min: 1, max, step: 1, value, inputMode: "numeric", required: true });
-  fields = { horizon: count(12, 100000), windows: count(3, 10000), stride: h("input", { type: "number", min: 1, max: 100000, step: 1, placeholder: "the horizon", inputMode: "numeric" }) };
+  fields = { horizon: count(12, 100000), windows: count(3, 10000), stride: h("input", { type: "number", min: 1, max: 100000, step: 1, placeholder: "horizon", inputMode: "numeric" }) };
   scope = h("select", { id: "backtest-scope" });
   const form = byId("backtest-form");
   form.addEventListener("submit", (event) => {
@@ -59,7 +59,7 @@ function settings() {
   const models = picker.value();
   picker.error(models.length ? null : "choose at least one model");
   let good = models.length > 0;
-  const body = { models, forecasts: true, stream: true, quantiles: QUANTILES };
+  const body = { models, forecasts: true, stream: true, quantiles: QUANTILES, options: { timestamps: true } };
   for (const [name, input] of Object.entries(fields)) {
     const value = Number(input.value);
     const empty = input.value === "" && name === "stride";
@@ -74,6 +74,7 @@ function settings() {
 async function run() {
   const body = settings();
   if (!body || !data.chosen) return;
+  const these = data.series;
   const series = scope.value === "all" && data.series.length > 1 ? data.series : [data.chosen];
   body.series = series.map((one) => toRequest(one, 0));
   const button = byId("run-backtest");
@@ -89,7 +90,7 @@ async function run() {
     for await (const event of stream("POST", "api/backtest", body, running.signal)) {
       if (event.total) {
         Object.assign(bar, { max: event.total, value: event.completed });
-        words.textContent = `${event.model}: ${event.completed} of ${event.total}`;
+        words.textContent = `${event.model}: ${whole(event.completed)} of ${whole(event.total)}`;
       }
       if (event.response) answer = event.response;
     }
@@ -98,6 +99,7 @@ async function run() {
   }
   running = null;
   button.textContent = "Backtest";
+  if (data.series !== these) return; // other data were brought in meanwhile
   if (answer) {
     fill(status);
     showScores({ answer, series, models: body.models });

@@ -1,7 +1,8 @@
 // A chart of a series, its forecasts with their intervals, and marks: uPlot, dressed for this page.
-// Not here: what is said about the place under the cursor (readout.js).
+// Not here: what is said about the place under the cursor (readout.js), the picture of it (picture.js).
 import { h, notice } from "./dom.js";
-import { axisTimes, number } from "./numbers.js";
+import { axisTimes, number, whole } from "./numbers.js";
+import { picture } from "./picture.js";
 import { attachReadout } from "./readout.js";
 import { colour, faded, onTheme } from "./theme.js";
 
@@ -24,18 +25,20 @@ function align(lines) {
 }
 
 /**
- * Draw into `host`: {label, time, form, history: {xs, ys}, forecasts: [{name, colour, xs, mean,
- * bands: [{level, low, high}]}], cutoffs: [x], expected: {xs, low, high}, marks: [{x, y}], view}.
- * Times are seconds. Returns {png, destroy, show(name, visible)}.
+ * Draw into `host`: {label, time, form, history: {xs, ys}, forecasts: [{name, property, colour, xs,
+ * mean, bands: [{level, low, high}]}], cutoffs: [x], expected: {xs, low, high}, marks: [{x, y}],
+ * view}. Times are seconds. Returns {png, destroy, show(name, visible), centre(x)}.
  */
 export function drawChart(host, spec) {
   host.replaceChildren();
   if (!hasCharts()) {
     host.append(notice("info", "No chart in this installation", "The chart library is packed into tollama.pyz when it is built (make build); the tables and downloads below have everything."));
-    return { png: null, destroy() {}, show() {} };
+    return { png: null, destroy() {}, show() {}, centre() {} };
   }
-  const frame = h("div.chart-frame", { tabIndex: 0, role: "group", "aria-roledescription": "chart", "aria-label": `${spec.label}. Left and right arrows read values, plus and minus zoom, 0 shows everything.` });
+  const frame = h("div.chart-frame", { tabIndex: 0, role: "group", "aria-roledescription": "chart", "aria-label": `${spec.label}. Left and right arrows read values, plus and minus zoom, comma and point move, 0 shows everything.` });
   const hidden = new Set();
+  const hint = h("span", {});
+  const mouse = h("span.mouse", {});
   let plot;
   let readout;
 
@@ -52,13 +55,21 @@ export function drawChart(host, spec) {
       cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { size: 7 }, dataIdx: (u, series, at) => at },
       scales: { x: { time: spec.time }, y: { range: (u, low, high) => padded(low, high) } },
       axes: [xAxis(spec), yAxis()],
-      hooks: { drawAxes: [(u) => cutLines(u, spec.cutoffs ?? [])] },
+      hooks: { drawAxes: [(u) => cutLines(u, spec.cutoffs ?? [])], setScale: [(u, key) => key === "x" && inView(u)] },
     };
     if (spec.time) options.tzDate = (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "UTC");
     const data = align(lines);
     plot = new window.uPlot(options, data, frame);
     if (spec.view) plot.setScale("x", { min: spec.view[0], max: spec.view[1] });
     readout = attachReadout(plot, frame, spec, hidden);
+  }
+  /** How much is seen, in words. */
+  function inView(u) {
+    const xs = u.data[0];
+    const { min, max } = u.scales.x;
+    const seen = xs.filter((x) => x >= min && x <= max).length;
+    hint.textContent = seen < xs.length ? `${whole(seen)} of ${whole(xs.length)} steps in view` : "";
+    mouse.textContent = seen < xs.length ? " · double-click for all" : "Drag to zoom";
   }
   function redraw() {
     const view = plot.scales.x;
@@ -68,16 +79,29 @@ export function drawChart(host, spec) {
     build();
     plot.setScale("x", { min: kept[0], max: kept[1] });
   }
-  function zoom(factor) {
-    const [first, last] = [plot.data[0][0], plot.data[0].at(-1)];
-    const { min, max } = plot.scales.x;
-    const middle = (min + max) / 2;
-    const half = ((max - min) / 2) * factor;
-    plot.setScale("x", { min: Math.max(first, middle - half), max: Math.min(last, middle + half) });
+  const ends = () => [plot.data[0][0], plot.data[0].at(-1)];
+  /** Show [min, max], moved so that it lies within the data. */
+  function look(min, max) {
+    const [first, last] = ends();
+    const size = Math.min(max - min, last - first);
+    const from = Math.max(first, Math.min(min, last - size));
+    plot.setScale("x", { min: from, max: from + size });
   }
-  const all = () => plot.setScale("x", { min: plot.data[0][0], max: plot.data[0].at(-1) });
+  function zoom(factor) {
+    const { min, max } = plot.scales.x;
+    const size = (max - min) * factor;
+    // About the middle, but the end stays where it is seen: forecasts are there.
+    const from = max >= ends()[1] ? max - size : (min + max - size) / 2;
+    look(from, from + size);
+  }
+  function pan(share) {
+    const { min, max } = plot.scales.x;
+    look(min + share * (max - min), max + share * (max - min));
+  }
+  const all = () => look(...ends());
   frame.addEventListener("keydown", (event) => {
-    const action = { "+": () => zoom(0.6), "=": () => zoom(0.6), "-": () => zoom(1 / 0.6), 0: all }[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const action = { "+": () => zoom(0.6), "=": () => zoom(0.6), "-": () => zoom(1 / 0.6), 0: all, ",": () => pan(-0.5), ".": () => pan(0.5) }[event.key];
     if (!action) return;
     event.preventDefault();
     action();
@@ -88,7 +112,9 @@ export function drawChart(host, spec) {
     h(
       "div.chart-tools",
       { role: "group", "aria-label": "Zoom" },
-      h("span.hint", {}, "Drag to zoom, double-click for all"),
+      h("span.hint", {}, hint, mouse),
+      button("‹", "Earlier", () => pan(-0.5)),
+      button("›", "Later", () => pan(0.5)),
       button("−", "Zoom out", () => zoom(1 / 0.6)),
       button("+", "Zoom in", () => zoom(0.6)),
       button("All", "All: show everything", all),
@@ -103,6 +129,13 @@ export function drawChart(host, spec) {
   const chart = {
     redraw,
     png: () => picture(plot, spec, hidden),
+    /** Bring a place into the middle. */
+    centre(x) {
+      const { min, max } = plot.scales.x;
+      look(x - (max - min) / 2, x + (max - min) / 2);
+      frame.focus({ preventScroll: true });
+      frame.scrollIntoView({ block: "nearest" });
+    },
     show(name, visible) {
       if (visible) hidden.delete(name);
       else hidden.add(name);
@@ -206,35 +239,10 @@ function cutLines(plot, cutoffs) {
   ctx.restore();
 }
 
-/** The chart as it is seen, under its title and legend, as a PNG blob. */
-function picture(plot, spec, hidden) {
-  const scale = devicePixelRatio || 1;
-  const source = plot.ctx.canvas;
-  const head = Math.round(58 * scale);
-  const canvas = h("canvas", { width: source.width, height: source.height + head });
-  const ctx = canvas.getContext("2d");
-  ctx.fillStyle = colour("surface");
-  ctx.fillRect(0, 0, canvas.width, canvas.height);
-  ctx.fillStyle = colour("ink");
-  ctx.font = `600 ${16 * scale}px system-ui, sans-serif`;
-  ctx.fillText(spec.title ?? spec.label, 12 * scale, 24 * scale);
-  ctx.font = `${12 * scale}px system-ui, sans-serif`;
-  let x = 12 * scale;
-  for (const one of [{ name: "observed", colour: colour("ink") }, ...spec.forecasts.filter((f) => !hidden.has(f.name))]) {
-    ctx.fillStyle = one.colour;
-    ctx.fillRect(x, 38 * scale, 14 * scale, 4 * scale);
-    ctx.fillStyle = colour("ink");
-    ctx.fillText(one.name, x + 19 * scale, 44 * scale);
-    x += ctx.measureText(one.name).width + 36 * scale;
-  }
-  ctx.drawImage(source, 0, head);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-}
-
 /** The legend of a chart: what each colour is; forecasts can be switched off and on. */
 export function legend(spec, chart) {
-  const swatch = (name) => {
-    const node = h("span.swatch", { "aria-hidden": "true" });
+  const swatch = (name, kind = "line") => {
+    const node = h(`span.swatch.${kind}`, { "aria-hidden": "true" });
     node.style.background = name;
     return node;
   };
@@ -243,7 +251,7 @@ export function legend(spec, chart) {
   return h(
     "div.legend",
     {},
-    h("span.legend-item", {}, swatch(colour("ink")), "observed"),
+    h("span.legend-item", {}, swatch("var(--ink)"), "observed"),
     entries.map((one) => {
       const toggle = h(
         "button.legend-item",
@@ -257,12 +265,13 @@ export function legend(spec, chart) {
             chart.show(one.name, visible);
           },
         },
-        swatch(one.colour),
+        swatch(`var(--${one.property})`),
         one.name,
       );
       return toggle;
     }),
-    spec.levels?.length ? h("span.legend-item.faint", {}, `shaded: ${spec.levels.map((level) => `${level} %`).join(", ")} intervals`) : null,
-    spec.marks?.length ? h("span.legend-item", {}, swatch(colour("anomaly")), "anomaly") : null,
+    spec.levels?.length ? h("span.legend-item.faint", {}, `shaded: ${spec.levels.map((level) => `${level} %`).join(", ")}`) : null,
+    spec.expected ? h("span.legend-item", {}, swatch("var(--line)", "area"), "expected") : null,
+    spec.marks?.length ? h("span.legend-item", {}, swatch("var(--anomaly)", "dot"), "anomaly") : null,
   );
 }

@@ -1,6 +1,7 @@
 // Text as a table: delimiter, quotes and header found. Not here: what cells mean (cells.js).
 
-const DELIMITERS = [",", ";", "\t", "|"];
+// A comma may be a decimal sign or a part of words: it is tried last.
+const DELIMITERS = [";", "\t", "|", ","];
 
 /** The rows of delimited text; quoted cells may hold delimiters, quotes ("") and line breaks. */
 export function splitRows(text, delimiter) {
@@ -47,10 +48,10 @@ export function splitRows(text, delimiter) {
   return rows.filter((cells) => cells.some((cell) => cell !== ""));
 }
 
-/** The delimiter that cuts the first lines into the most columns of one width. */
+/** The delimiter that cuts the first lines alike, the header too; of several the one with more columns. */
 export function findDelimiter(text) {
   const head = text.slice(0, 20000);
-  let best = { delimiter: ",", width: 1, share: 0 };
+  let best = { delimiter: ",", width: 1, score: 0 };
   for (const delimiter of DELIMITERS) {
     const rows = splitRows(head, delimiter).slice(0, 30);
     if (text.length > 20000) rows.pop();
@@ -58,9 +59,9 @@ export function findDelimiter(text) {
     for (const row of rows) widths.set(row.length, (widths.get(row.length) ?? 0) + 1);
     const [width, hits] = [...widths].sort((a, b) => b[1] - a[1] || b[0] - a[0])[0] ?? [1, 0];
     const share = rows.length ? hits / rows.length : 0;
-    if (width > 1 && share >= 0.8 && (share > best.share + 0.1 || (share >= best.share && width > best.width) || best.width === 1)) {
-      best = { delimiter, width, share };
-    }
+    const score = share + (rows[0]?.length === width ? 1 : 0);
+    if (width < 2 || share < 0.8) continue;
+    if (score > best.score + 0.1 || (score > best.score - 0.1 && width > best.width)) best = { delimiter, width, score };
   }
   return best.delimiter;
 }

@@ -3,11 +3,13 @@
 import { BASE } from "./api.js";
 import { ROLES, datesOf, guess } from "./columns.js";
 import { parseTable } from "./csv.js";
-import { announce, byId, fill, h, newId, notes, notice } from "./dom.js";
+import { announce, byId, fill, h, newId, notes, notice, waiting } from "./dom.js";
 import { moment, whole } from "./numbers.js";
 import { buildSeries } from "./series.js";
 
 const MAX_BYTES = 40e6;
+/** Reading more than this is felt. */
+const LONG = 1e6;
 const SHOWN = 200;
 const listeners = { series: [], chosen: [] };
 const state = { name: "", table: null, roles: null, series: [], chosen: null };
@@ -48,26 +50,50 @@ export function bindData() {
 }
 
 async function example() {
-  const answer = await fetch(new URL("web/air_passengers.csv", BASE));
-  loadText(await answer.text(), "air_passengers.csv");
+  try {
+    const answer = await fetch(new URL("web/air_passengers.csv", BASE));
+    loadText(await answer.text(), "air_passengers.csv");
+  } catch {
+    fail(`the daemon at ${BASE.host} does not answer: is it still running?`);
+  }
+}
+
+/** The encoding of a file: its byte order mark, else UTF-8, else what old sheets write. */
+function decode(buffer) {
+  const [a, b] = new Uint8Array(buffer, 0, Math.min(2, buffer.byteLength));
+  if (a === 0xff && b === 0xfe) return new TextDecoder("utf-16le").decode(buffer);
+  if (a === 0xfe && b === 0xff) return new TextDecoder("utf-16be").decode(buffer);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(buffer);
+  } catch {
+    return new TextDecoder("windows-1252").decode(buffer);
+  }
 }
 
 async function loadFile(file) {
-  if (file.size > MAX_BYTES) return fail(`${file.name} is larger than ${MAX_BYTES / 1e6} MB; tollama run reads it on the command line`);
-  const buffer = await file.arrayBuffer();
+  byId("file").value = ""; // so that the same file can be read again
+  if (file.size > MAX_BYTES) return fail(`${file.name} has ${Math.ceil(file.size / 1e6)} MB and a browser reads up to ${MAX_BYTES / 1e6} MB here: tollama run auto ${file.name} reads it on the command line`);
+  if (file.size > LONG) {
+    tellHere(waiting(`Reading ${file.name}`));
+    await new Promise((resolve) => setTimeout(resolve, 30)); // to be painted before the work begins
+  }
   let text;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(buffer);
+    text = decode(await file.arrayBuffer());
   } catch {
-    text = new TextDecoder("windows-1252").decode(buffer);
+    return fail(`${file.name} could not be read: is it a folder, or has it moved?`);
   }
   if (text.includes("\u0000")) return fail(`${file.name} is no text: save the sheet as CSV first`);
   return loadText(text, file.name);
 }
 
-function fail(message) {
-  fill(byId("load-error"), notice("error", "That did not work", message));
-  byId("load-error").hidden = false;
+const fail = (message) => tellHere(notice("error", "That did not work", message));
+
+/** Beside the drop zone, or beside the data when some are shown. */
+function tellHere(node) {
+  const place = byId(state.table ? "data-problems" : "load-error");
+  fill(place, node);
+  place.hidden = false;
 }
 
 /** Read a text as a table, propose roles and show them. */
@@ -84,7 +110,6 @@ export function loadText(text, name) {
   byId("data-loaded").hidden = false;
   document.body.classList.add("has-data");
   apply();
-  byId("file").value = ""; // so that the same file can be read again
   byId("data-title").focus({ preventScroll: true });
   return null;
 }
@@ -94,7 +119,7 @@ function clear() {
   byId("data-empty").hidden = false;
   byId("data-loaded").hidden = true;
   byId("paste").value = "";
-  byId("file").value = "";
+  byId("load-error").hidden = true;
   document.body.classList.remove("has-data");
   tell("series");
   byId("choose-file").focus();
@@ -107,10 +132,11 @@ function apply() {
   state.series = found.series;
   state.chosen = found.series[0] ?? null;
   byId("data-title").textContent = name;
-  const line = `${whole(table.rows.length)} rows, ${table.header.length} columns`;
+  const columns = table.header.length;
+  const line = `${whole(table.rows.length)} rows, ${columns === 1 ? "one column" : `${whole(columns)} columns`}`;
   byId("data-size").textContent = found.series.length ? `${line}, ${found.series.length === 1 ? "one series" : `${whole(found.series.length)} series`}` : line;
   showColumns(found.problems.length > 0 || !roles.sure || (roles.dates && !roles.dates.sure));
-  fill(byId("data-problems"), found.problems.length ? notice("error", "These data cannot be used yet", ...found.problems) : null, notes(found.notes));
+  fill(byId("data-problems"), found.problems.length ? notice("error", "These data cannot be used yet", ...found.problems) : null, notes(found.notes, found.series.map((one) => one.id)));
   showFacts();
   showList("");
   if (found.series.length) announce(`${name}: ${line}, ${found.series.length} series`);
@@ -165,12 +191,12 @@ function showColumns(open) {
   fill(
     byId("columns-body"),
     roles.dates && !roles.dates.sure ? notice("warning", "Day or month first?", "Nothing in the column tells; please choose below.") : null,
-    h("table.columns", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Column"), h("th", { scope: "col" }, "First values"), h("th", { scope: "col" }, "Used as"))), h("tbody", {}, rows)),
+    h("table.columns", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Column"), h("th", { scope: "col" }, "Sample"), h("th", { scope: "col" }, "Used as"))), h("tbody", {}, rows)),
     order,
     unused ? h("p.hint", {}, "“covariate” passes a column to models that can use it; values in rows after the last target are taken as known ahead.") : null,
   );
   const words = ROLES.slice(0, 4).map((role) => [role, table.header.filter((_, i) => roles.roles[i] === role)]).filter(([, names]) => names.length);
-  byId("columns-summary").textContent = `${words.map(([role, names]) => `${role}: ${names.length > 3 ? `${names.length} of them` : names.join(", ")}`).join(" · ") || "no column is used"}`;
+  byId("columns-summary").textContent = `${words.map(([role, names]) => `${role}: ${names.length > 3 ? `${whole(names.length)} columns` : names.join(", ")}`).join(" · ") || "no column is used"}`;
   byId("columns").open = open;
 }
 
@@ -214,7 +240,7 @@ function showList(wanted) {
         h(
           "button.series-row",
           { type: "button", "aria-current": one === state.chosen ? "true" : null, onclick: () => choose(one) },
-          h("span.series-name", {}, one.id || "(no name)"),
+          h("span.series-name", { title: one.id }, one.id || "(no name)"),
           h("span.faint", {}, `${whole(one.target.length)} values${odd ? ` · ${odd} missing` : ""}`),
         ),
       );

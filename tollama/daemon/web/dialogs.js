@@ -13,7 +13,7 @@ let asking = null;
 /** Ask for the API key once for all calls that wait for it; null when the user does not give one. */
 export function askKey(wrong) {
   asking ??= new Promise((resolve) => {
-    const input = h("input", { type: "password", id: "api-key", autocomplete: "off", required: true, spellcheck: false });
+    const input = h("input", { type: "password", id: "api-key", autocomplete: "off", required: true, spellcheck: false, "aria-invalid": wrong ? "true" : null, "aria-describedby": wrong ? "key-error" : null });
     const dialog = h(
       "dialog.dialog",
       { "aria-labelledby": "key-title" },
@@ -28,9 +28,10 @@ export function askKey(wrong) {
           },
         },
         h("h2", { id: "key-title" }, "API key"),
-        h("p", {}, wrong ? "That key is not known here." : "This daemon asks for a key (TOLLAMA_API_KEYS)."),
+        h("p", {}, "This daemon asks for a key (TOLLAMA_API_KEYS)."),
         h("label", { htmlFor: "api-key" }, "Key"),
         input,
+        wrong ? h("p.field-error", { id: "key-error", role: "alert" }, "That key is not known here.") : null,
         h("p.hint", {}, "Kept until this tab is closed, sent to this daemon only."),
         h("div.actions", {}, h("button", { type: "button", onclick: () => dialog.close("") }, "Cancel"), h("button.primary", { type: "submit" }, "Continue")),
       ),
@@ -77,6 +78,8 @@ export function showCode(title, code) {
     h("div.actions", {}, h("button", { type: "button", onclick: () => dialog.close() }, "Close"), copy),
   );
   open(dialog);
+  area.setSelectionRange(0, 0);
+  area.scrollTop = 0;
   copy.focus();
   copyText(code, area).then((done) => {
     if (done) {
@@ -86,14 +89,15 @@ export function showCode(title, code) {
   });
 }
 
-async function copyText(text, area) {
+/** Put a text into the clipboard; whether that was possible. `area` shows the text already. */
+export async function copyText(text, area) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
     // Without TLS, browsers give the clipboard to localhost only: the old way, then the user's hand.
-    area.select();
-    return document.execCommand("copy");
+    area?.select();
+    return Boolean(area) && document.execCommand("copy");
   }
 }
 

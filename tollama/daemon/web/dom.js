@@ -78,13 +78,34 @@ export function notice(kind, title, ...details) {
   );
 }
 
-/** Longer notes folded away under their number. */
-export function notes(list, label = "note") {
-  if (!list.length) return null;
+/** Longer notes folded away under their number; what is said of several series ("id: text") is said once. */
+export function notes(list, ids = []) {
+  const groups = new Map();
+  const known = new Set(ids);
+  for (const text of new Set(list)) {
+    const [, model = "", rest] = /^([\w.:/-]+: )?(series\[\d+\]: .*|.*)$/s.exec(text);
+    // Either of the two words before the text may be the series.
+    const cut = [rest, text].map((one) => [one, one.indexOf(": ")]).find(([one, at]) => at > 0 && (known.has(one.slice(0, at)) || /^series\[\d+\]$/.test(one.slice(0, at))));
+    const said = cut ? cut[0].slice(cut[1] + 2) : rest;
+    const group = groups.get(said) ?? { models: new Set(), ids: new Set() };
+    groups.set(said, group);
+    if (cut) group.ids.add(cut[0].slice(0, cut[1]));
+    if (model && cut?.[0] !== text) group.models.add(model.slice(0, -2));
+  }
+  if (!groups.size) return null;
+  const line = ([text, { models, ids: which }]) => {
+    const [first, ...others] = which;
+    const whose = [[...models].join(", "), first && (others.length ? `${first} and ${others.length} more` : first)].filter(Boolean);
+    return h("li", {}, [...whose, text].join(": "));
+  };
+  const lines = [...groups];
   return h(
     "details.notes",
     {},
-    h("summary", {}, `${list.length} ${label}${list.length > 1 ? "s" : ""}`),
-    h("ul", {}, list.slice(0, 50).map((text) => h("li", {}, text)), list.length > 50 ? h("li", {}, `and ${list.length - 50} more`) : null),
+    h("summary", {}, `${lines.length} note${lines.length > 1 ? "s" : ""}`),
+    h("ul", {}, lines.slice(0, 50).map(line), lines.length > 50 ? h("li", {}, `and ${lines.length - 50} more`) : null),
   );
 }
+
+/** A sign that something goes on: a bar without an end, and words. */
+export const waiting = (text) => h("div.progress-line", { role: "status" }, h("progress", { "aria-label": text }), h("span", {}, text));

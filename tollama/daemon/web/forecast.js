@@ -26,7 +26,7 @@ export function bindForecast() {
   horizon = h("input", { type: "number", min: 1, max: MAX_HORIZON, step: 1, value: 12, inputMode: "numeric", required: true });
   levels = LEVELS.map((level) => h("input", { type: "checkbox", value: level, checked: level === 80 || level === 95 }));
   scope = h("select", {});
-  season = h("input", { type: "number", min: 1, step: 1, placeholder: "from the dates", inputMode: "numeric" });
+  season = h("input", { type: "number", min: 1, step: 1, placeholder: "from dates", inputMode: "numeric" });
   positive = h("select", {}, [["", "as the data are"], ["true", "yes"], ["false", "no"]].map(([value, text]) => h("option", { value }, text)));
   const form = byId("forecast-form");
   form.addEventListener("submit", (event) => {
@@ -41,7 +41,7 @@ export function bindForecast() {
       {},
       picker.node,
       field("Horizon", horizon),
-      h("fieldset.field", {}, h("legend", {}, "Intervals"), h("div.toggles", {}, levels.map((box) => h("label.toggle", {}, box, h("span", {}, `${box.value} %`))))),
+      h("fieldset.field.levels", {}, h("legend", {}, "Intervals"), h("div.toggles", {}, levels.map((box) => h("label.toggle", {}, box, h("span", {}, `${box.value} %`))))),
       h("div.field.scope", {}, h("label", { htmlFor: (scope.id = "scope") }, "Series"), scope),
       h("button.primary.go", { type: "submit", id: "run-forecast" }, "Forecast"),
     ),
@@ -91,6 +91,7 @@ async function run() {
   const status = byId("forecast-status");
   running = new AbortController();
   button.textContent = "Stop";
+  const these = data.series;
   const total = asked.models.length * asked.series.length;
   const bar = h("progress", { max: total, value: 0, "aria-label": "Forecast" });
   const words = h("span", {}, "Starting");
@@ -126,15 +127,16 @@ async function run() {
     running = null;
     button.textContent = "Forecast";
   }
+  if (data.series !== these) return; // other data were brought in meanwhile
   const stopped = found.some((target) => target.error?.name === "AbortError");
-  fill(status, stopped ? notice("info", "Stopped", "What had come before is shown.") : null, found.filter((target) => target.error && target.error.name !== "AbortError").map((target) => explain(target)));
+  fill(status, stopped ? notice("info", "Stopped", done ? "What had come before is shown." : null) : null, found.filter((target) => target.error && target.error.name !== "AbortError").map((target) => explain(target, asked.series.length)));
   showResults(results);
   const good = found.filter((target) => target.forecasts.size).map((target) => target.model);
   if (good.length) announce(`forecast ready: ${good.join(", ")}`);
 }
 
 /** An error under the field that it is about, else under the form with the model's name. */
-function explain({ model, error }) {
+function explain({ model, error, forecasts }, total) {
   if (error instanceof ApiError) {
     const about = error.about("horizon");
     if (about) {
@@ -148,5 +150,6 @@ function explain({ model, error }) {
       return null;
     }
   }
-  return notice("error", `${model} could not forecast`, error.message);
+  const came = forecasts.size;
+  return notice("error", came ? `${model} could not forecast all series` : `${model} could not forecast`, error.message, came ? `${whole(came)} of ${whole(total)} had come before; they are shown.` : null);
 }

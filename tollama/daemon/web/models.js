@@ -1,13 +1,15 @@
 // The Models tab: what is installed, loaded and on offer, with everything that can be done to it.
 import { call } from "./api.js";
 import { abilities, all, badges, licence, onModels, refresh } from "./catalogue.js";
-import { confirm, showPanel } from "./dialogs.js";
+import { confirm, copyText, showPanel } from "./dialogs.js";
 import { announce, byId, fill, h, notice } from "./dom.js";
 import { amount, bytes, until, whole } from "./numbers.js";
 import { isPulling, pull } from "./pulls.js";
 
 const EVERY = 2500;
 let timer = null;
+let gone = false; // the daemon did not answer the last time
+let missing = new Map(); // family -> the command that installs its runtime
 
 /** Set up the tab. */
 export function bindModels() {
@@ -33,8 +35,10 @@ export async function modelsShown(shown) {
   timer = null;
   if (!shown) return;
   timer = setInterval(() => document.visibilityState === "visible" && showLoaded(), EVERY);
-  await Promise.all([refresh().catch((error) => failed("models-list", error)), showLoaded(), showMachine()]);
+  await showAll();
 }
+
+const showAll = () => Promise.all([refresh().catch((error) => failed("models-list", error)), showLoaded(), showMachine()]);
 
 function failed(place, error) {
   fill(byId(place), notice("error", "This could not be read", error.message));
@@ -47,7 +51,12 @@ async function showLoaded() {
   try {
     ({ models } = await call("GET", "api/ps"));
   } catch (error) {
+    gone = true;
     return failed("loaded", error);
+  }
+  if (gone) {
+    gone = false;
+    return showAll();
   }
   const host = byId("loaded");
   const focused = host.contains(document.activeElement) ? document.activeElement.dataset.model : null;
@@ -61,11 +70,11 @@ async function showLoaded() {
       h("td", {}, [model.device, model.dtype].filter(Boolean).join(", ") || "–"),
       h("td", {}, queue(model)),
       h("td", {}, until(model.expires_at)),
-      h("td", {}, h("button.small", { type: "button", "data-model": model.name, "aria-label": `Unload ${model.name}`, onclick: () => unload(model.name) }, "Unload")),
+      h("td.act", {}, h("button.small", { type: "button", "data-model": model.name, "aria-label": `Unload ${model.name}`, onclick: () => unload(model.name) }, "Unload")),
     );
   fill(
     host,
-    h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Loaded models" }, h("table.values.left", {}, h("thead", {}, h("tr", {}, ["Model", "Memory", "Runs on", "Queue", "Unloaded", ""].map((text) => (text ? h("th", { scope: "col" }, text) : h("td", {}))))), h("tbody", {}, models.map(row)))),
+    h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Loaded models" }, h("table.values.left", {}, h("thead", {}, h("tr", {}, ["Model", "Memory", "Runs on", "Queue", "Unloaded", ""].map((text) => (text ? h("th", { scope: "col" }, text) : h("td.act", {}))))), h("tbody", {}, models.map(row)))),
   );
   // The table is made anew: the keyboard's place must not be lost.
   if (focused) host.querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
@@ -102,22 +111,28 @@ function showModels() {
     byId("models-list"),
     groups.map(([title, test]) => {
       const models = found.filter(test);
-      return models.length ? h("section.model-group", { "aria-label": title }, h("h3", {}, title, h("span.count", {}, whole(models.length))), h("ul.cards", {}, models.map(card))) : null;
+      return models.length ? h("section.model-group", { "aria-label": title }, h("h3", {}, title, h("span.count", {}, whole(models.length))), h("ul.model-list", {}, models.map(row))) : null;
     }),
     found.length ? null : h("p.hint", {}, "No model is called so. A repository can be pulled by its name: hf.co/ORG/REPO."),
   );
 }
 
-function card(model) {
-  const size = model.size_bytes ?? model.size;
-  const facts = [model.family, licence(model), model.parameters ? `${amount(model.parameters)} parameters` : null, size ? bytes(size) : null].filter(Boolean);
+function row(model) {
+  const size = model.size ?? model.size_bytes;
+  const faint = (...facts) => (facts.some(Boolean) ? h("span.faint", {}, facts.filter(Boolean).join(" · ")) : null);
   const button = (text, onclick, kind = "button.small") => h(kind, { type: "button", "aria-label": `${text} ${model.name}`, onclick }, text);
+  const command = missing.get(model.family);
   return h(
-    "li.card",
+    "li.model",
     { "data-model": model.name },
-    h("div.card-head", {}, h("strong", {}, model.name), h("span.faint", {}, facts.join(" · "))),
-    model.description ? h("p", {}, model.description) : null,
-    badges(model),
+    h("div.model-head", {}, h("strong", {}, model.name), faint(model.family, licence(model)), faint(model.parameters && `${amount(model.parameters)} parameters`, size && bytes(size))),
+    h(
+      "div.model-text",
+      {},
+      model.description ? h("p.clamp", { title: model.description }, model.description) : null,
+      badges(model),
+      command ? h("p.hint", {}, "Runs after ", h("code", {}, command)) : null,
+    ),
     h(
       "div.buttons",
       {},
@@ -153,7 +168,7 @@ async function details(model) {
       line("Source", [source.type, source.repo_id, source.revision].filter(Boolean).join(" ")),
       line("Commit", shown?.resolved?.commit_sha),
       line("Parameters", model.parameters ? whole(model.parameters) : null),
-      line("Size", bytes(shown?.size || model.size_bytes)),
+      line("Size", shown?.size || model.size_bytes ? bytes(shown?.size || model.size_bytes) : null),
       line("Context", model.context_length ? `${whole(model.context_length)} values` : null),
       line("Horizon", model.max_horizon ? `up to ${whole(model.max_horizon)} steps at once` : null),
       line("Digest", shown?.digest ? h("code", {}, shown.digest) : null),
@@ -166,7 +181,7 @@ async function details(model) {
 }
 
 async function remove(model) {
-  const size = model.size_bytes ?? model.size;
+  const size = model.size ?? model.size_bytes;
   if (!(await confirm(`Delete ${model.name}?`, `Its files (${bytes(size)}) are removed from this machine. It can be pulled again.`, "Delete", { danger: true }))) return;
   try {
     await call("DELETE", "api/delete", { model: model.name });
@@ -192,6 +207,8 @@ async function showMachine() {
     const name = typeof one === "string" ? one : one.model ?? one.name;
     if (name && !isPulling(name)) pull(name);
   }
+  missing = new Map(info.runners.filter((runner) => !runner.installed).map((runner) => [runner.family, command(runner)]));
+  showModels();
   fill(
     byId("runtimes"),
     h(
@@ -203,7 +220,7 @@ async function showMachine() {
           {},
           h("strong", {}, runner.family),
           h(runner.installed ? "span.state.good" : "span.state", {}, runner.installed ? (runner.running ? "running" : "installed") : "not installed"),
-          runner.installed ? null : h("code", {}, command(runner)),
+          runner.installed ? null : installation(runner),
           runner.last_error ? h("p.hint", {}, `last error: ${runner.last_error}`) : null,
         ),
       ),
@@ -212,6 +229,13 @@ async function showMachine() {
   const { machine, daemon } = info;
   fill(byId("machine"), `tollama ${daemon.version} · Python ${machine.python} · ${machine.cpus} CPUs · ${info.paths.tollama_home}`);
   return null;
+}
+
+/** The command that installs a runtime, to copy. */
+function installation(runner) {
+  const text = command(runner);
+  const button = h("button.small", { type: "button", "aria-label": `Copy the command for ${runner.family}`, onclick: async () => (button.textContent = (await copyText(text)) ? "Copied" : "Copy it by hand") }, "Copy");
+  return h("span.command", {}, h("code", {}, text), button);
 }
 
 const command = (runner) => /`(tollama runtime install [^`]+)`/.exec(runner.missing ?? "")?.[1] ?? `tollama runtime install ${runner.family}`;

@@ -43,7 +43,7 @@ export function modelPicker(wanted, onChange) {
             "span.picker-text",
             {},
             h("span.picker-name", {}, h("strong", {}, model.name), h("span.faint", {}, `${model.family} · ${licence(model)}`)),
-            model.description ? h("span.picker-description", {}, model.description) : null,
+            model.description ? h("span.picker-description", { title: model.description }, model.description) : null,
             badges(model),
           ),
         );

@@ -1,19 +1,22 @@
 // What is said about the place under the cursor: a tip beside it, and words for screen readers when
 // the arrow keys move it.
 import { announce, h } from "./dom.js";
-import { moment, number } from "./numbers.js";
+import { alike, moment, number } from "./numbers.js";
 
-/** The values at an x as rows [name, value, intervals, colour, height]. */
+/** The values at an x as rows [name, value, intervals, colour's property, height]. */
 function rowsAt(spec, hidden, x) {
   const rows = [];
-  const at = spec.history.xs.indexOf(x);
-  if (at >= 0 && spec.history.ys[at] !== undefined) rows.push(["observed", number(spec.history.ys[at]), "", null, spec.history.ys[at]]);
+  const at = spec.history.breaks?.has(x) ? -1 : spec.history.xs.indexOf(x);
+  const said = spec.history.ys[at] === null ? "missing" : number(spec.history.ys[at]);
+  if (at >= 0 && spec.history.ys[at] !== undefined) rows.push(["observed", said, "", null, spec.history.ys[at]]);
+  const ahead = spec.forecasts.flatMap((one) => (one.xs.includes(x) && !hidden.has(one.name) ? one.mean[one.xs.indexOf(x)] : []));
+  const write = ahead.length ? alike(ahead) : number;
   for (const one of spec.forecasts) {
     const i = one.xs.indexOf(x);
     // The first point of a joined line is the last observation, not a forecast.
     if (i < (one.joined ? 1 : 0) || hidden.has(one.name)) continue;
-    const bands = [...one.bands].sort((a, b) => a.level - b.level).map((band) => `${band.level} %: ${number(band.low[i])} to ${number(band.high[i])}`);
-    rows.push([one.name, number(one.mean[i]), bands, one.colour, one.mean[i]]);
+    const bands = [...one.bands].sort((a, b) => a.level - b.level).map((band) => `${band.level} %: ${write(band.low[i])} to ${write(band.high[i])}`);
+    rows.push([one.name, write(one.mean[i]), bands, one.property, one.mean[i]]);
   }
   if (spec.expected) {
     const i = spec.expected.xs.indexOf(x);
@@ -39,9 +42,9 @@ export function attachReadout(plot, frame, spec, hidden) {
     if (!rows.length) return rows;
     tip.replaceChildren(
       h("strong", {}, placeName(spec, x)),
-      ...rows.map(([name, value, bands, colour]) => {
+      ...rows.map(([name, value, bands, property]) => {
         const swatch = h("span.swatch", {});
-        if (colour) swatch.style.background = colour;
+        if (property) swatch.style.background = `var(--${property})`;
         return h("div", {}, h("div.tip-row", {}, swatch, h("span", {}, name), h("b", {}, value)), bands ? bands.map((text) => h("div.tip-band", {}, text)) : null);
       }),
     );
@@ -60,9 +63,12 @@ export function attachReadout(plot, frame, spec, hidden) {
   function move(step) {
     const xs = plot.data[0];
     const { min, max } = plot.scales.x;
-    let i = plot.cursor.left >= 0 && plot.cursor.idx !== null && plot.cursor.idx !== undefined ? plot.cursor.idx + step : xs.length - 1;
-    i = Math.min(xs.length - 1, Math.max(0, i));
-    if (xs[i] < min || xs[i] > max) return;
+    const within = (i) => Math.min(xs.length - 1, Math.max(0, i));
+    let i = within(plot.cursor.left >= 0 && plot.cursor.idx !== null && plot.cursor.idx !== undefined ? plot.cursor.idx + step : xs.length - 1);
+    if (!rowsAt(spec, hidden, xs[i]).length) i = within(i + Math.sign(step)); // where rows are absent
+    // The view follows the place that is read.
+    const off = xs[i] < min ? xs[i] - min : xs[i] > max ? xs[i] - max : 0;
+    if (off) plot.setScale("x", { min: min + off, max: max + off });
     plot.setCursor({ left: plot.valToPos(xs[i], "x"), top: 10 });
     const rows = show();
     const said = rows.map(([name, value, bands]) => `${name} ${value}${bands.length ? `, ${bands.join(", ")}` : ""}`);

@@ -3,12 +3,13 @@ import { showCode } from "./dialogs.js";
 import { anomalyControl, anomalyList, anomalyMarks, clearAnomalies, onAnomalies } from "./anomalies.js";
 import { drawChart, legend } from "./chart.js";
 import { data, onChosen } from "./datapanel.js";
-import { byId, fill, h, notes } from "./dom.js";
+import { byId, fill, h, notes, notice } from "./dom.js";
 import { downloadCsv, downloadJson, downloadPng } from "./downloads.js";
-import { alike, moment, whole } from "./numbers.js";
-import { bounds, historyXs, instant, stepNames } from "./series.js";
+import { whole } from "./numbers.js";
+import { bounds, historyLine, historyXs, instant } from "./series.js";
 import { asCurl, asPython } from "./snippets.js";
-import { modelColour } from "./theme.js";
+import { colour, modelProperty } from "./theme.js";
+import { valuesTable } from "./values.js";
 
 let results = null;
 let chart = null;
@@ -22,8 +23,8 @@ export function clearResults() {
 onChosen(() => showResults());
 onAnomalies(() => showResults());
 
-/** A forecast as a line of the chart, joined to the last observation. */
-export function forecastLine(one, forecast, name, colour, levels, seen = one.target.length) {
+/** A forecast of the n-th model as a line of the chart, joined to the last observation. */
+export function forecastLine(one, forecast, name, n, levels, seen = one.target.length) {
   const steps = forecast.mean.length;
   const known = historyXs(one);
   let xs = forecast.timestamps ? forecast.timestamps.map((text) => instant(text) / 1000) : null;
@@ -37,7 +38,20 @@ export function forecastLine(one, forecast, name, colour, levels, seen = one.tar
       return low && high ? { level, low: lead(low), high: lead(high) } : null;
     })
     .filter(Boolean);
-  return { name, colour, joined, xs: joined ? [known[seen - 1], ...xs] : xs, mean: lead(forecast.mean), bands };
+  const property = modelProperty(n);
+  return {
+    name,
+    property,
+    // Asked when it is drawn: the theme may change.
+    get colour() {
+      return colour(property);
+    },
+    dash: n > 5 ? [7, 4] : undefined,
+    joined,
+    xs: joined ? [known[seen - 1], ...xs] : xs,
+    mean: lead(forecast.mean),
+    bands,
+  };
 }
 
 /** Draw everything about the chosen series; `fresh` are new results. */
@@ -50,32 +64,32 @@ export function showResults(fresh) {
   host.hidden = !one;
   if (!one) return;
   const runs = (results?.runs ?? []).filter((run) => run.forecasts.has(one.id));
-  const levels = results?.asked.levels ?? [];
+  const levels = runs.length ? results.asked.levels : [];
   const marks = anomalyMarks(one);
   const spec = {
     title: one.id,
     label: `${one.id || "series"}: ${whole(one.target.length)} values${runs.length ? `, forecast by ${runs.map((run) => run.model).join(", ")}` : ""}`,
     time: Boolean(one.stamps),
     form: one.form,
-    history: { xs: historyXs(one), ys: one.target },
-    forecasts: runs.map((run) => forecastLine(one, run.forecasts.get(one.id), run.model, modelColour(results.runs.indexOf(run)), levels)),
+    history: historyLine(one),
+    forecasts: runs.map((run) => forecastLine(one, run.forecasts.get(one.id), run.model, results.runs.indexOf(run), levels)),
     levels,
     marks: marks.marks,
     expected: marks.expected,
   };
-  spec.view = recent(spec, host.clientWidth || 800);
+  spec.view = marks.marks.length ? null : recent(spec, host.clientWidth || 800);
   const area = h("div.chart-area", {});
   const legendPlace = h("div", {});
-  const redo = runs.length || !results ? null : h("p.hint", {}, "This series has not been forecast yet: press Forecast.");
+  const redo = runs.length || !results?.runs.some((run) => run.forecasts.size) ? null : notice("info", null, "This series has not been forecast yet: press Forecast.");
   fill(
     host,
-    h("div.result-head", {}, h("h2", {}, one.id || "Series"), legendPlace),
+    h("div.result-head", {}, h("h2", { title: one.id }, one.id || "Series"), legendPlace),
     area,
     redo,
     h("div.result-tools", {}, anomalyControl(one), runs.length ? tools(one, runs) : null),
-    anomalyList(one),
-    runs.length ? notes([...new Set(runs.flatMap((run) => run.warnings))]) : null,
-    runs.length ? table(one, runs, levels) : null,
+    anomalyList(one, (x) => chart.centre(x)),
+    runs.length ? notes(runs.flatMap((run) => run.warnings), results.asked.series.map((each) => each.id)) : null,
+    runs.length ? valuesTable(one, runs, levels) : null,
   );
   chart = drawChart(area, spec);
   fill(legendPlace, legend(spec, chart));
@@ -84,9 +98,8 @@ export function showResults(fresh) {
 /** A long history would make the forecast a sliver: begin with what is near it. */
 function recent({ history: { xs }, forecasts }, width) {
   const steps = Math.max(0, ...forecasts.map((line) => line.xs.length));
-  if (!steps || xs.length + steps < Math.max(4 * steps, width / 4)) return null;
-  const shown = Math.round(Math.max(4 * steps, width / 7));
-  return shown < xs.length ? [xs[xs.length - shown], Math.max(...forecasts.map((line) => line.xs.at(-1)))] : null;
+  const shown = Math.round(Math.max(4 * steps, width / 9));
+  return steps && 1.4 * shown < xs.length ? [xs[xs.length - shown], Math.max(...forecasts.map((line) => line.xs.at(-1)))] : null;
 }
 
 function tools(one, runs) {
@@ -100,34 +113,5 @@ function tools(one, runs) {
     chart?.png === null ? null : button("PNG", () => downloadPng(chart, `${stem}-${one.id}`)),
     button("Copy as curl", () => showCode("The same with curl", asCurl(results, one))),
     button("Copy as Python", () => showCode("The same in Python", asPython(results, one))),
-  );
-}
-
-function table(one, runs, levels) {
-  const first = runs[0].forecasts.get(one.id);
-  const names = stepNames(one, first);
-  const shown = one.stamps && first.timestamps ? names.map((name) => moment(instant(name), one.form)) : names;
-  const columns = runs.flatMap((run) => {
-    const forecast = run.forecasts.get(one.id);
-    return [
-      { label: runs.length > 1 ? run.model : "Forecast", values: forecast.mean, strong: true },
-      ...levels.flatMap((level) => bounds(level).map((quantile, i) => ({ label: `${i ? "to" : "from"} (${level} %)`, values: forecast.quantiles?.[String(quantile)] }))),
-    ].filter((column) => column.values);
-  });
-  const write = alike(columns.flatMap((column) => column.values.slice(0, 1000)));
-  return h(
-    "details.table-box",
-    { open: true },
-    h("summary", {}, `Values (${whole(names.length)} steps)`),
-    h(
-      "div.scroll",
-      { tabIndex: 0, role: "region", "aria-label": "Forecast values" },
-      h(
-        "table.values",
-        {},
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, one.stamps ? "Time" : "Step"), columns.map((column) => h("th", { scope: "col" }, column.label)))),
-        h("tbody", {}, shown.slice(0, 1000).map((name, k) => h("tr", {}, h("th", { scope: "row" }, name), columns.map((column) => h(column.strong ? "td.strong" : "td", {}, write(column.values[k])))))),
-      ),
-    ),
   );
 }

@@ -5,8 +5,8 @@ import { byId, fill, h, notes } from "./dom.js";
 import { downloadRows } from "./downloads.js";
 import { alike, percent, whole } from "./numbers.js";
 import { forecastLine } from "./results.js";
-import { historyXs } from "./series.js";
-import { modelColour } from "./theme.js";
+import { historyLine, historyXs } from "./series.js";
+import { modelProperty } from "./theme.js";
 
 const WORDS = {
   mase: ["MASE", "mean absolute error, scaled by that of the seasonal naive forecast inside the history; lower is better"],
@@ -51,13 +51,13 @@ export function showScores(fresh) {
   const one = found.series.includes(data.chosen) ? data.chosen : found.series[0];
   fill(
     host,
-    h("div.result-head", {}, h("h2", {}, "Leaderboard"), h("p.faint", {}, `ranked by ${title(answer.ranked_by)}, ${answer.windows} window${answer.windows > 1 ? "s" : ""} of ${answer.horizon} steps, every ${answer.stride}`)),
+    h("div.result-head", {}, h("h2", {}, "Leaderboard"), h("button.small", { type: "button", onclick: () => save(answer) }, "CSV")),
+    h("p.hint", {}, `Ranked by ${title(answer.ranked_by)} over ${answer.windows} window${answer.windows > 1 ? "s" : ""} of ${answer.horizon} steps, ${answer.stride} apart. ${title(answer.ranked_by)} is the ${WORDS[answer.ranked_by]?.[1] ?? "score"}; skill is the share of it saved against ${answer.baseline.model}.`),
     leaderboard(answer),
-    h("div.buttons", {}, h("button", { type: "button", onclick: () => save(answer) }, "CSV")),
-    h("div.result-head", {}, h("h2", {}, `Windows of ${one.id}`), windowChoice(answer), legendPlace),
+    h("div.result-head", {}, h("h2", { title: one.id }, one.id ? `Windows of ${one.id}` : "Windows"), windowChoice(answer), legendPlace),
     area,
     found.series.length > 1 ? wins(answer) : null,
-    notes(answer.warnings ?? []),
+    notes(answer.warnings ?? [], found.series.map((each) => each.id)),
   );
   const spec = windowSpec(answer, one);
   chart = drawChart(area, spec);
@@ -84,7 +84,7 @@ function leaderboard(answer) {
             i === 0 ? "tr.winner" : "tr",
             {},
             h("td", {}, String(i + 1)),
-            h("th", { scope: "row" }, row.model),
+            h("th", { scope: "row" }, modelName(row.model)),
             h("td", {}, row.skill[key] === undefined ? "–" : percent(row.skill[key])),
             h("td", {}, whole(row.wins)),
             metrics.map((name) => h(rank(name, row.metrics[name]) === best[name] ? "td.strong" : "td", {}, shownValue(name, row.metrics[name], writers[name]))),
@@ -95,6 +95,13 @@ function leaderboard(answer) {
   );
 }
 
+/** A model under the colour that it has in the chart. */
+function modelName(model) {
+  const swatch = h("span.swatch", { "aria-hidden": "true" });
+  swatch.style.background = `var(--${modelProperty(found.models.indexOf(model))})`;
+  return h("span.model-name", {}, swatch, model);
+}
+
 /** How far a score is from the best it could be. */
 function rank(name, value) {
   if (value === null || value === undefined) return Infinity;
@@ -102,8 +109,9 @@ function rank(name, value) {
 }
 
 function windowChoice(answer) {
-  const select = h("select", { id: "window", onchange: () => ((window_ = select.value), showScores()) }, h("option", { value: "all" }, "all"), answer.cutoffs.map((cut, i) => h("option", { value: String(i), selected: window_ === String(i) }, `${i + 1}`)));
-  return h("label.inline", {}, "Window ", select);
+  const select = h("select", { id: "window", onchange: () => ((window_ = select.value), showScores()) }, h("option", { value: "all" }, "all windows"), answer.cutoffs.map((cut, i) => h("option", { value: String(i), selected: window_ === String(i) }, `window ${i + 1} of ${answer.cutoffs.length}`)));
+  select.setAttribute("aria-label", "Window");
+  return select;
 }
 
 function windowSpec(answer, one) {
@@ -119,7 +127,7 @@ function windowSpec(answer, one) {
     cutoffs.push(xs[seen - 1]);
     found.models.forEach((model, n) => {
       const forecast = answer.forecasts[model]?.[i]?.find((item) => item.id === one.id);
-      if (forecast) lines.push(forecastLine(one, { ...forecast, timestamps: null }, model, modelColour(n), window_ === "all" && found.models.length > 1 ? [] : [level], seen));
+      if (forecast) lines.push(forecastLine(one, forecast, model, n, window_ === "all" && found.models.length > 1 ? [] : [level], seen));
     });
   });
   const first = Math.min(...cutoffs);
@@ -130,7 +138,7 @@ function windowSpec(answer, one) {
     label: `${one.id}: forecasts of ${found.models.join(", ")} at ${cutoffs.length} cutoffs beside what came`,
     time: Boolean(one.stamps),
     form: one.form,
-    history: { xs, ys: one.target },
+    history: historyLine(one),
     forecasts: lines,
     levels: lines[0]?.bands.length ? [level] : [],
     cutoffs,
@@ -162,7 +170,7 @@ function wins(answer) {
     fill(
       body,
       chosen.slice(0, SHOWN).map(({ one, row, best }) =>
-        h("tr", {}, h("th", { scope: "row" }, h("button.link", { type: "button", onclick: () => choose(one) }, one.id)), h("td", {}, best < 0 ? "–" : found.models[best]), row.map((value, i) => h(i === best ? "td.strong" : "td", {}, write(value)))),
+        h("tr", {}, h("th", { scope: "row" }, h("button.link", { type: "button", onclick: () => choose(one) }, one.id)), h("td.words", {}, best < 0 ? "–" : modelName(found.models[best])), row.map((value, i) => h(i === best ? "td.strong" : "td", {}, write(value)))),
       ),
       chosen.length > SHOWN ? h("tr", {}, h("td", { colSpan: 2 + found.models.length }, `and ${whole(chosen.length - SHOWN)} more: search for them`)) : null,
     );
@@ -172,7 +180,7 @@ function wins(answer) {
     "section",
     { "aria-label": "Wins" },
     h("div.result-head", {}, h("h2", {}, "Which series each model wins"), search, only),
-    h("div.scroll.tall", { tabIndex: 0, role: "region", "aria-label": "Wins by series" }, h("table.values", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Series"), h("th", { scope: "col" }, "Best"), found.models.map((model) => h("th", { scope: "col" }, model)))), body)),
+    h("div.scroll.tall", { tabIndex: 0, role: "region", "aria-label": "Wins by series" }, h("table.values", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Series"), h("th.words", { scope: "col" }, "Best"), found.models.map((model) => h("th", { scope: "col" }, model)))), body)),
   );
 }
 

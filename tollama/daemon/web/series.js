@@ -13,7 +13,7 @@ export function buildSeries(table, { roles, kinds, dates }, fileName) {
   const [times, ids, targets, covariates] = ["time", "id", "target", "covariate"].map(of);
   const problems = [];
   const notes = [];
-  if (!targets.length) problems.push("choose the column to forecast: give one the role “target”");
+  if (!targets.length) problems.push(kinds.includes("number") ? "choose the column to forecast: give one the role “target”" : "no column holds numbers to forecast: expected a table such as date,sales with a row for each date");
   if (times.length > 1) problems.push("only one column can be the time");
   const time = times[0];
   if (time !== undefined && !dates) problems.push(`column “${header[time]}”: expected dates such as 2024-01-31, 31.01.2024, 2024-01 or 2024Q1, got “${rows[0][time] ?? ""}”`);
@@ -47,7 +47,7 @@ export function buildSeries(table, { roles, kinds, dates }, fileName) {
     if (readDate) kept.sort((a, b) => a.date.ms - b.date.ms);
     const unique = readDate ? kept.filter((item, i) => i === 0 || item.date.ms !== kept[i - 1].date.ms) : kept;
     if (unique.length < kept.length) {
-      const which = id ? `series “${id}”: ` : "";
+      const which = id ? `${id}: ` : "";
       notes.push(`${which}${kept.length - unique.length} rows repeat a time of another row; the first of each counts. Is a column the id of several series?`);
     }
     for (const target of targets) {
@@ -139,6 +139,25 @@ export function instant(text) {
 
 /** The x values of a series: seconds, or 1, 2, 3 ... without times. */
 export const historyXs = (one) => (one.stamps ? one.stamps.map((ms) => ms / 1000) : one.target.map((_, i) => i + 1));
+
+/** The history as a line: {xs, ys, breaks}; a break is a point without value where rows are absent. */
+export function historyLine(one) {
+  const xs = historyXs(one);
+  if (!one.gaps || !one.freq) return { xs, ys: one.target, breaks: null };
+  const steps = xs.slice(1).map((x, i) => x - xs[i]);
+  const usual = [...steps].sort((a, b) => a - b)[steps.length >> 1];
+  const line = { xs: [], ys: [], breaks: new Set() };
+  xs.forEach((x, i) => {
+    line.xs.push(x);
+    line.ys.push(one.target[i]);
+    // Weekends are longer than the usual step of business days and no gaps.
+    if (i === xs.length - 1 || steps[i] < (one.freq === "B" ? 4 : 1.6) * usual) return;
+    line.breaks.add(x + usual / 2);
+    line.xs.push(x + usual / 2);
+    line.ys.push(null);
+  });
+  return line;
+}
 
 /** When each step of a forecast is, as text. */
 export function stepNames(one, forecast) {

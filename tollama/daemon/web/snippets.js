@@ -2,17 +2,18 @@
 import { BASE, hasKey } from "./api.js";
 import { bodyFor } from "./series.js";
 
-const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-
-/** One curl command a model, for the series that is shown. */
+/**
+ * One curl command a model, for the series that is shown. The body goes in by standard input: as an
+ * argument it could be 128 kB at most.
+ */
 export function asCurl({ asked, runs }, one) {
   return runs
     .map(({ model }) => {
       const body = JSON.stringify(bodyFor({ ...asked, series: [one] }, model));
       const key = hasKey() ? ` -H "Authorization: Bearer $TOLLAMA_API_KEY"` : "";
-      return `curl -s ${new URL("v1/forecast", BASE)} -H 'Content-Type: application/json'${key} -d ${shell(body)}`;
+      return `curl -s ${new URL("v1/forecast", BASE)} -H 'Content-Type: application/json'${key} --data-binary @- <<'JSON'\n${body}\nJSON`;
     })
-    .join("\n\n");
+    .join("\n\n") + "\n";
 }
 
 /** A value as Python writes it. */

@@ -12,8 +12,8 @@ export const onTheme = (listener) => listeners.push(listener);
 /** The value of a custom property of the style sheet. */
 export const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
 
-/** The colour of the n-th model in charts. */
-export const modelColour = (n) => colour(`model-${(n % 6) + 1}`);
+/** The custom property with the colour of the n-th model in charts. */
+export const modelProperty = (n) => `model-${(n % 6) + 1}`;
 
 /** A colour with an opacity, for canvas. */
 export function faded(hex, opacity) {
