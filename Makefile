@@ -5,7 +5,7 @@ TORCH  ?= 1
 BIN     = $(VENV)/bin
 PYTEST  = $(BIN)/python -m pytest
 
-.PHONY: test lint build bench format clean
+.PHONY: test lint build bench docs format clean
 
 test: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
 	$(PYTEST) $(ARGS)
@@ -26,6 +26,11 @@ build dist/tollama.pyz: $(VENV)/.installed-$(TORCH)
 
 bench: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
 	$(BIN)/python benchmarks/run.py
+
+# The pages of docs/ as a site in build/site.
+docs: $(VENV)/.installed-$(TORCH)
+	$(BIN)/python docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

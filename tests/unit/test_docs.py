@@ -1,10 +1,14 @@
 """Docs that cannot drift: pages are held against the tables of the program."""
 
+import ast
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -43,7 +47,51 @@ def test_links_between_pages_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_every_path_in_the_readme_exists():
-    table = (ROOT / "README.md").read_text().partition("## What is where")[2].partition("## ")[0]
-    for path in re.findall(r"^\| `([^`]+)` \|", table, re.M):
-        assert (ROOT / path).exists(), path
+def test_the_readme_names_every_folder_and_page():
+    text = (ROOT / "README.md").read_text()
+    table = text.partition("## What is where")[2].partition("## ")[0]
+    named = re.findall(r"^\| `([^`]+)` \|", table, re.M)
+    assert not [path for path in named if not (ROOT / path).exists()]
+    folders = [*ROOT.glob("tollama/*"), *ROOT.glob("runners/*")]
+    folders = [
+        folder for folder in folders if list(folder.glob("*.py")) or folder.match("runners/*")
+    ]
+    wanted = [str(f.relative_to(ROOT)) + "/" for f in folders if f.is_dir() and f.name[0] != "_"]
+    assert set(wanted) <= set(named)
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in text, page.name
+
+
+def test_every_page_is_in_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    listed = re.findall(r": ([\w-]+\.md)$", nav, re.M)
+    assert sorted(listed) == sorted(["index.md", *(p.name for p in (ROOT / "docs").glob("*.md"))])
+
+
+def test_the_site_builds(tmp_path):
+    pytest.importorskip("material", reason="the extra `docs` is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environ = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for page in tmp_path.glob("*.html"):
+        loaded = re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)', page.read_text()
+        )
+        assert not loaded, f"{page.name} fetches {loaded}"
+
+
+def test_the_recording_is_whole():
+    root = ElementTree.parse(ROOT / "docs" / "terminal.svg").getroot()
+    shown = " ".join(root.itertext())
+    for command, _, _ in ast.literal_eval(
+        re.search(r"^SCENES = (\(.*?^\))", (ROOT / "docs" / "record.py").read_text(), re.M | re.S)[
+            1
+        ]
+    ):
+        assert command in shown, "run: make build && python docs/record.py"
+    ids = {element.get("id") for element in root.iter()}
+    for use in root.iter("{http://www.w3.org/2000/svg}use"):
+        assert use.get("href").removeprefix("#") in ids
