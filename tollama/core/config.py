@@ -125,7 +125,9 @@ def _hub(text: str) -> str:
     value = text.rstrip("/").lower()
     value = value if "://" in value else f"https://{value}"
     scheme, _, rest = value.partition("://")
-    if scheme not in ("http", "https") or not rest or any(c in rest for c in "@?#*"):
+    netloc = rest.partition("/")[0]
+    wrong = not netloc or netloc.endswith(":") or any(c in rest for c in "@?#*\\")
+    if scheme not in ("http", "https") or wrong:
         raise ValueError("hubs such as huggingface.co/ORG or http://HOST:PORT")
     return value
 
