@@ -110,7 +110,8 @@ def test_cycle_that_is_not_found_takes_the_intervals_of_days() -> None:
     assert interval_class("auto", "H", []) == interval_class("auto", "W", []) == "D"
     assert interval_class("auto", "H", [24]) == "H"
     assert interval_class("naive", "W", []) == "W"
-    assert interval_class("auto", None, []) == "O"
+    assert interval_class("auto", None, []) == interval_class("auto", None, [7]) == "O"
+    assert [interval_class("auto", None, [m]) for m in (4, 12, 24)] == ["Q", "M", "H"]
 
 
 @pytest.mark.parametrize(("freq_class", "season"), [("H", 24), ("W", 52), ("D", 7), (None, 1)])

@@ -129,10 +129,14 @@ def _choose(
 def interval_class(model: str, freq_class: str | None, seasons: Sequence[int]) -> str:
     """The class whose interval constants apply: the frequency's, O where that is not known.
 
-    `auto` forecasts weeks without a year and hours without a day as it does days.
+    `auto` forecasts weeks without a year and hours without a day as it does days, and a season that
+    was found in the data as it does one that was known.
     """
     if model == "auto" and freq_class in ("W", "H") and not seasons:
         return "D"
+    if model == "auto" and freq_class is None and seasons:
+        found = seasons[0]
+        return "H" if found >= LONG_SEASON else {4: "Q", 12: "M"}.get(found, "O")
     return freq_class or "O"
 
 
