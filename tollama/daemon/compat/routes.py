@@ -22,10 +22,9 @@ from tollama.daemon.compat import (
     sagemaker,
     zstd,
 )
-from tollama.daemon.compat.ask import Ask
+from tollama.daemon.compat.ask import Ask, alone
 from tollama.daemon.compat.nixtla import Plan
 from tollama.daemon.compat.nixtla_jobs import Job
-from tollama.daemon.forecasting import Client
 from tollama.daemon.http_message import Reply, Request
 from tollama.daemon.route import Route, dump
 from tollama.daemon.service import Service
@@ -57,9 +56,11 @@ def task(name: str) -> Callable[[Service, Request], Reply]:
     """The handler of a task that answers at once."""
 
     def handle(service: Service, request: Request) -> Reply:
-        body = _body(service, request, name)
+        with alone(request, len(request.body)):
+            body = _body(service, request, name)
         _note(request, body)
-        return dump(run(service, name, body, request, request.id))
+        ask = Ask(service, request, request_id=request.id, size=len(request.body))
+        return Reply(body=run(name, body, ask))
 
     handle.__name__ = name
     return handle
@@ -70,13 +71,15 @@ def submit(name: str) -> Callable[[Service, Request], Reply]:
 
     def handle(service: Service, request: Request) -> Reply:
         nixtla.check_task(name)
-        body = _body(service, request, name)
+        with alone(request, len(request.body)):
+            body = _body(service, request, name)
         _note(request, body)
         timeout = _job_timeout(body)
-        request_id = request.id
+        request_id, size = request.id, len(request.body)
 
         def work(job: Job) -> bytes:
-            return protocol.dumps(run(service, name, body, job, request_id, timeout))
+            ask = Ask(service, job, request_id=request_id, timeout=timeout, size=size)
+            return run(name, body, ask)
 
         try:
             job = service.jobs.submit(name, work)
@@ -157,22 +160,16 @@ def _job_timeout(body: Any) -> float | None:
     return float(seconds)
 
 
-def run(
-    service: Service,
-    name: str,
-    body: Any,
-    client: Client,
-    request_id: str,
-    timeout: float | None = None,
-) -> dict[str, Any]:
+def run(name: str, body: Any, ask: Ask) -> bytes:
     """A task of nixtla's from its body to its answer."""
-    if name == "explain":
-        return nixtla_explain.explain(body)
-    plan = _plan(service, name, body)
-    ask = Ask(service, client, request_id=request_id, timeout=timeout)
+    with alone(ask.client, ask.size):
+        if name == "explain":
+            return protocol.dumps(nixtla_explain.explain(body))
+        plan = _plan(ask.service, name, body)
     answers = _answers(ask, plan)
     found, warnings = nixtla_series.forecasts(plan.panel, len(plan.windows), answers)
-    return plan.answer(found, warnings)
+    with alone(ask.client, ask.size):
+        return protocol.dumps(plan.answer(found, warnings))
 
 
 def _plan(service: Service, name: str, body: Any) -> Plan:
