@@ -118,8 +118,11 @@ def over_http(url: str) -> Forecast:
 
 def with_statsforecast() -> tuple[list[str], Forecast]:
     """AutoETS and AutoTheta of statsforecast."""
-    import numpy as np
-    from statsforecast.models import AutoETS, AutoTheta
+    try:
+        import numpy as np
+        from statsforecast.models import AutoETS, AutoTheta
+    except ImportError:
+        raise SystemExit("statsforecast is missing: pip install statsforecast") from None
 
     kinds = {"statsforecast AutoETS": AutoETS, "statsforecast AutoTheta": AutoTheta}
 
@@ -247,7 +250,10 @@ def main() -> int:
     if args.without:
         groups = without(groups, args.without)
     if args.groups:
-        groups = {name: groups[name] for name in args.groups.split(",")}
+        asked = args.groups.split(",")
+        if unknown := [name for name in asked if name not in groups]:
+            raise SystemExit(f"--groups: {unknown[0]} is none of {', '.join(groups)}")
+        groups = {name: groups[name] for name in asked}
     if args.limit:
         groups = {name: records[: args.limit] for name, records in groups.items()}
     models = list(dict.fromkeys([*REFERENCES, *args.models.split(",")]))

