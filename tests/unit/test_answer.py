@@ -79,7 +79,7 @@ def test_slices_are_joined_in_order():
         {"forecasts": [good("a")], "usage": {"model": "x", "series_count": 1}, "warnings": ["w"]},
         {"forecasts": [good("b")], "usage": {"model": "x", "series_count": 2}, "warnings": []},
     ]
-    joined = json.loads(answer.join("m", parts))
+    joined = json.loads(answer.join("m", [answer.cut(json.dumps(p).encode()) for p in parts]))
     assert [f["id"] for f in joined["forecasts"]] == ["a", "b"]
     assert joined["usage"]["series_count"] == 3
     assert joined["warnings"] == ["w"]
@@ -90,4 +90,14 @@ def test_scores_are_averaged_over_all_series():
         {"forecasts": [], "metrics": {"overall": {}, "series": [{"id": "a", "mae": 1.0}]}},
         {"forecasts": [], "metrics": {"overall": {}, "series": [{"id": "b", "mae": 3.0}]}},
     ]
-    assert json.loads(answer.join("m", parts))["metrics"]["overall"] == {"mae": 2.0}
+    bodies = [answer.cut(json.dumps(part).encode()) for part in parts]
+    assert json.loads(answer.join("m", bodies))["metrics"]["overall"] == {"mae": 2.0}
+
+
+def test_a_joined_answer_carries_the_forecasts_as_they_were_written():
+    raw = rb'{"forecasts":[{"id":"\u00e4],","mean":[1.50,2e0],"quantiles":null}],"usage":null}'
+    assert rb'{"id":"\u00e4],","mean":[1.50,2e0],"quantiles":null}' in answer.join(
+        "m", [answer.cut(raw), answer.cut(raw)]
+    )
+    with pytest.raises(BadForecast, match="not JSON"):
+        answer.cut(b'{"forecasts":[')

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from operator import gt
 
-from tollama.core import fields, protocol
+from tollama.core import fields, protocol, splice
 from tollama.core.errors import BadForecast, InvalidRequest, shown
 
 TYPE_CHECKING = False
@@ -125,23 +125,24 @@ def _rows(value: object, rows: int, horizon: int, where: str) -> list[list[Any]]
     return found
 
 
-def join(model: str, parts: Sequence[dict[str, Any]]) -> bytes:
-    """One answer from those of consecutive slices of a request.
+def join(model: str, bodies: Sequence[splice.Body]) -> bytes:
+    """One answer from those of consecutive slices of a request; forecasts pass as they were
+    written.
 
     Warnings are concatenated, `usage` is the first slice's with its counts added up, and scores are
     averaged anew over all series.
     """
-    forecasts = [forecast for part in parts for forecast in part["forecasts"]]
+    parts = [body.value for body in bodies]
     answer: dict[str, Any] = {
-        "model": model,
-        "forecasts": forecasts,
         "usage": _join_usage([part.get("usage") for part in parts]),
         "warnings": [text for part in parts for text in part.get("warnings") or ()],
     }
     scored = [part["metrics"] for part in parts if isinstance(part.get("metrics"), dict)]
     if scored:
         answer["metrics"] = join_scores([row for part in scored for row in part["series"]])
-    return protocol.dumps(answer)
+    forecasts = ",".join(filter(None, (body.items_text() for body in bodies)))
+    head = f'{{"model":{json.dumps(model)},"forecasts":[{forecasts}],'
+    return head.encode() + protocol.dumps(answer)[1:]
 
 
 def join_scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -165,6 +166,14 @@ def _join_usage(parts: list[Any]) -> Any:
         elif type(value) is list:
             usage[name] = [item for part in found for item in part.get(name) or ()]
     return usage
+
+
+def cut(raw: bytes) -> splice.Body:
+    """A runner's result of which `join` will want the forecasts; raises BadForecast as `loads`."""
+    try:
+        return splice.split(raw, "forecasts")
+    except InvalidRequest as error:
+        raise BadForecast(f"the runner's answer is not JSON: {error.message[:80]}") from None
 
 
 def loads(raw: bytes) -> Any:

@@ -58,6 +58,7 @@ class Part(NamedTuple):
     first: int
     raw: bytes
     value: dict[str, Any]
+    body: splice.Body | None  # None when the answer is not to be joined with others
 
 
 class Running:
@@ -107,9 +108,10 @@ class Running:
                 if isinstance(result, TollamaError):
                     raise self._whole(result)
                 first, last = self.spans[index]
-                value = answer.loads(result)
+                body = answer.cut(result) if len(self.spans) > 1 else None
+                value = answer.loads(result) if body is None else body.value
                 answer.check(value, self.request, first, last, runner=self._runner)
-                part = Part(first, result, value)
+                part = Part(first, result, value, body)
                 self._parts[index] = part
                 yield part
         finally:
@@ -140,11 +142,8 @@ class Running:
         if len(parts) != len(self._parts):
             raise BadForecast(f"runner {self._runner}: an answer is missing")
         # One slice is the common case: the runner's bytes are the client's.
-        body = (
-            parts[0].raw
-            if len(parts) == 1
-            else answer.join(self.request.model, [part.value for part in parts])
-        )
+        bodies = [part.body for part in parts if part.body is not None]
+        body = answer.join(self.request.model, bodies) if bodies else parts[0].raw
         return Answer(body, self.call.queue_ms, self.call.run_ms)
 
     def cancel(self) -> None:
