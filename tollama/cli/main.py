@@ -191,6 +191,17 @@ COMMANDS = (
             "tollama keys remove 3f9a01c2",
         ),
     ),
+    Command(
+        "service",
+        "service",
+        "Run the daemon as a service: systemd, launchd or a Windows task",
+        (
+            "tollama service print --user",
+            "tollama service install --user --now",
+            "sudo tollama service install --env TOLLAMA_HOST=0.0.0.0:11435",
+            "tollama service remove --user",
+        ),
+    ),
     Command("info", "settings", "Diagnostics", ("tollama info", "tollama info --json")),
     Command("version", "settings", "Show versions", ("tollama version", "tollama version --json")),
     Command(
