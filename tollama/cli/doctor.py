@@ -1,8 +1,8 @@
 """`tollama doctor`: what is wrong on this machine, and the command or setting that mends it.
 
 Home, its permissions and disk, Python, runner families and their runtimes (each proved by a
-one-step forecast), GPU, proxy and certificates, the hub, the clock, the port. Not covered: the
-models' files (`tollama verify NAME`).
+one-step forecast), GPU; with doctor_network.py the daemon and its port, proxy and certificates, the
+clock, the hub. Not covered: the models' files (`tollama verify NAME`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import sys
 import time
 from collections import namedtuple
 
-from tollama.cli import call
 from tollama.cli.models import add_format, as_json, print_json
 from tollama.core import config, redact
-from tollama.core.errors import DaemonUnreachable, TollamaError
+from tollama.core.errors import TollamaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,23 +69,32 @@ def doctor(args: Namespace) -> int:
 def examine(args: Namespace) -> Iterator[Finding]:
     """Every look in turn; one that fails is a finding, never an end."""
     home = config.home()
-    for look in (python, lambda: at_home(home), settings, lambda: daemon(args)):
-        yield from guarded(look)
-    yield from guarded(lambda: families(home, quick=args.quick))
-    yield from guarded(gpu)
-    yield from guarded(network)
-    if not args.offline:
-        yield from guarded(lambda: hub(home))
+    from tollama.cli import doctor_network as network
+
+    looks = (
+        ("python", python),
+        ("home", lambda: at_home(home)),
+        ("settings", settings),
+        ("daemon", lambda: network.daemon(args.timeout)),
+        ("serving", lambda: network.serving(home)),
+        ("families", lambda: families(home, quick=args.quick)),
+        ("gpu", gpu),
+        ("proxy", network.proxies),
+        ("clock", lambda: network.clock(time.time())),
+        ("hub", lambda: network.hub(home, offline=args.offline)),
+    )
+    for name, look in looks:
+        yield from guarded(name, look)
 
 
-def guarded(look: Any) -> Iterator[Finding]:
+def guarded(name: str, look: Any) -> Iterator[Finding]:
     """A look whose own failure is a finding."""
     try:
         yield from look()
     except TollamaError as error:
-        yield Finding("doctor", "problem", error.message, "")
-    except OSError as error:
-        yield Finding("doctor", "problem", str(error), "")
+        yield Finding(name, "problem", error.message, "")
+    except Exception as error:
+        yield Finding(name, "problem", f"{type(error).__name__}: {error}", "")
 
 
 def python() -> Iterator[Finding]:
@@ -108,27 +116,29 @@ def python() -> Iterator[Finding]:
 def at_home(home: str) -> Iterator[Finding]:
     """TOLLAMA_HOME: there, ours, private, writable, with room."""
     place = home
-    while not os.path.isdir(place):
-        parent = os.path.dirname(place)
-        if parent == place:
-            break
-        place = parent
-    if not os.access(place, os.W_OK | os.X_OK):
+    while not os.path.lexists(place) and os.path.dirname(place) != place:
+        place = os.path.dirname(place)
+    another = "or set TOLLAMA_HOME to another folder"
+    if not os.path.isdir(place):
+        yield Finding(
+            "home", "problem", f"{home}: {place} is not a folder", f"remove it, {another}"
+        )
+        return
+    probe = os.path.join(place, f".tollama-{os.urandom(4).hex()}")
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.unlink(probe)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
         yield Finding(
             "home",
             "problem",
-            f"{home}: {place} cannot be written by this user",
-            f"chown it to you (chown -R $(id -u) {place}) or set TOLLAMA_HOME to another folder",
+            f"{home}: {place} cannot be written by this user: {reason}",
+            f"chown it to you (chown -R $(id -u) {place}) {another}",
         )
         return
     if os.path.isdir(home) and os.name == "posix":
-        stat = os.stat(home)
-        if stat.st_uid != os.getuid():
-            text = f"{home} belongs to another user (uid {stat.st_uid})"
-            yield Finding("home", "warning", text, "set TOLLAMA_HOME to a folder of your own")
-        elif stat.st_mode & 0o022:
-            text = f"{home} may be written by others"
-            yield Finding("home", "warning", text, f"chmod go-w {home}")
+        yield from permissions(home)
     state = "exists" if os.path.isdir(home) else "is made when it is needed"
     yield Finding("home", "ok", f"{home} {state}", "")
     import shutil
@@ -141,6 +151,22 @@ def at_home(home: str) -> Iterator[Finding]:
         yield Finding("disk", "warning", text, "remove models (tollama rm) or move TOLLAMA_HOME")
     else:
         yield Finding("disk", "ok", f"{human_size(free)} free", "")
+
+
+def permissions(home: str) -> Iterator[Finding]:
+    """Whose the home is, and who else may read what is private in it."""
+    stat = os.stat(home)
+    if stat.st_uid != os.getuid():
+        text = f"{home} belongs to another user (uid {stat.st_uid})"
+        yield Finding("home", "warning", text, "set TOLLAMA_HOME to a folder of your own")
+    elif stat.st_mode & 0o022:
+        text = f"{home} may be written by others"
+        yield Finding("home", "problem", text, f"chmod go-w {home}")
+    # The daemon does not start with keys that others can read.
+    for name, level in (("api_keys", "problem"), ("config.json", "warning")):
+        path = os.path.join(home, name)
+        if os.path.exists(path) and os.stat(path).st_mode & 0o077:
+            yield Finding("home", level, f"{path} can be read by others", f"chmod 600 {path}")
 
 
 def settings() -> Iterator[Finding]:
@@ -165,29 +191,6 @@ def settings() -> Iterator[Finding]:
             yield Finding("settings", "warning", f"{name} is not a setting", "tollama help serve")
     if not bad:
         yield Finding("settings", "ok", "variables and config.json can be read", "")
-
-
-def daemon(args: Namespace) -> Iterator[Finding]:
-    """The daemon, or whether its port is free."""
-    remote = call.connect(None, timeout=args.timeout)
-    try:
-        version = remote.call("GET", "/api/version")["version"]
-    except DaemonUnreachable as error:
-        if error.detail == call.NO_DAEMON:
-            yield Finding("daemon", "note", f"none runs at {remote.where.url}", "")
-        else:
-            yield Finding(
-                "daemon",
-                "problem",
-                f"something else answers at {remote.where.url}",
-                "stop it, or choose another port: tollama serve --port N, TOLLAMA_HOST",
-            )
-        return
-    yield Finding("daemon", "ok", f"version {version} at {remote.where.url}", "")
-    from tollama import __version__
-
-    if version != __version__:
-        yield Finding("daemon", "warning", f"this file is {__version__}", "restart the daemon")
 
 
 def families(home: str, *, quick: bool) -> Iterator[Finding]:
@@ -224,52 +227,19 @@ def families(home: str, *, quick: bool) -> Iterator[Finding]:
 
 
 def gpu() -> Iterator[Finding]:
-    """Whether there is a GPU that torch could use."""
-    from tollama.models import runtimes
+    """Whether there is a GPU that torch could use, and why not."""
+    import shutil
 
-    if runtimes.has_gpu():
-        yield Finding("gpu", "ok", "an NVIDIA GPU is there: the torch family uses it", "")
+    from tollama.models import gpus
+
+    found = list(gpus.detect())
+    build = gpus.choose(found)
+    if build.name != "cpu":
+        yield Finding("gpu", "ok", f"{build.reason}: the torch family uses it", "")
+    elif found:
+        yield Finding("gpu", "warning", f"{build.reason}: models run on the CPU", "")
+    elif shutil.which("nvidia-smi"):
+        text = "nvidia-smi is here and names no GPU: models run on the CPU"
+        yield Finding("gpu", "warning", text, "run nvidia-smi: the driver may need a restart")
     else:
         yield Finding("gpu", "note", "none: models run on the CPU", "")
-
-
-def network() -> Iterator[Finding]:
-    """Proxy and certificates, as a pull would use them."""
-    chosen = config.effective(config.read(config.home()))
-    for key in ("pull.https_proxy", "pull.http_proxy"):
-        value, source = chosen[key]
-        if value:
-            yield Finding("proxy", "ok", f"{key.partition('.')[2]} {value} (from {source})", "")
-    bundle, source = chosen["pull.ca_bundle"]
-    if bundle and not os.path.isfile(bundle):
-        text = f"ca_bundle {bundle} (from {source}) is not a file"
-        yield Finding("tls", "problem", text, "point TOLLAMA_CA_BUNDLE at a PEM file, or unset it")
-
-
-def hub(home: str) -> Iterator[Finding]:
-    """Whether the hub answers, and whether it agrees with this machine's clock."""
-    from tollama.models import hub as hub_module
-
-    chosen = config.effective(config.read(home))
-    if chosen["pull.offline"][0]:
-        yield Finding("hub", "note", f"offline (from {chosen['pull.offline'][1]})", "")
-        return
-    fields = ("endpoint", "http_proxy", "https_proxy", "no_proxy", "ca_bundle", "insecure")
-    settings = {name: chosen[f"pull.{name}"][0] for name in fields}
-    spec = hub_module.PullSpec(
-        repo_id="amazon/chronos-2",
-        token=os.environ.get("TOLLAMA_HF_TOKEN") or None,
-        stall_timeout=5.0,
-        tries=1,
-        **settings,
-    )
-    try:
-        commit = hub_module.check_head(spec)
-    except TollamaError as error:
-        kits = "models can be carried in: tollama export / import (docs/air-gap.md)"
-        yield Finding("hub", "warning", error.message, kits)
-    else:
-        yield Finding("hub", "ok", f"reachable (amazon/chronos-2 is at {commit[:12]})", "")
-    if time.time() < 1_700_000_000:
-        text = f"the clock says {time.strftime('%Y-%m-%d')}"
-        yield Finding("clock", "problem", text, "set the clock: TLS needs the right time")

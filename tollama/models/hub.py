@@ -103,7 +103,12 @@ def check_head(spec: PullSpec, cancelled: threading.Event | None = None) -> str:
     """The commit that the revision stands for on the hub now."""
     if spec.offline or spec.local_files_only:
         raise _miss(spec, "checking for a newer commit needs the hub")
-    return str(_ask_child("head", spec, {}, _ignore, cancelled)["commit_sha"])
+    return str(look(spec, cancelled)["commit_sha"])
+
+
+def look(spec: PullSpec, cancelled: threading.Event | None = None) -> dict[str, Any]:
+    """The hub's commit_sha of a revision, and its date as the answer's header has it."""
+    return _ask_child("head", spec, {}, _ignore, cancelled)
 
 
 def read_file(

@@ -70,6 +70,9 @@ def end_with_parent() -> None:
 
 def translated(error: BaseException) -> TollamaError:
     """Whatever went wrong in a task as an error for people."""
+    if isinstance(error, ModuleNotFoundError):  # the parent knows what to say to its last words
+        os.write(2, f"{error}\n".encode())
+        os._exit(1)
     from tollama.models.hub_trouble import Trouble
 
     if isinstance(error, Trouble):
@@ -113,7 +116,7 @@ class Task:
 
         hub = Hub(self.spec)
         found = patiently(lambda: hub_listing.commit(hub), self._patience(FIRST_TRIES))
-        return {"commit_sha": found}
+        return {"commit_sha": found, "date": hub.date}
 
     def read(self) -> dict[str, Any]:
         """The commit and the text of one small file, to look at before anything is downloaded."""

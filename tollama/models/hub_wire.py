@@ -63,6 +63,7 @@ class Hub:
         self.repo_id: str = spec["repo_id"]
         self.revision: str = spec["revision"] or "main"
         self.stall: float = spec["stall_timeout"]
+        self.date: str | None = None  # of the last answer
         try:
             validate_repo_id(self.repo_id)
         except HFValidationError:
@@ -115,6 +116,7 @@ class Hub:
                 hold_little(response)
             except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
                 raise of_exception(self.asked, error, url) from None
+            self.date = response.headers.get("date")
             redirects = response.has_redirect_location
             if response.status_code < 300 or (redirects and not follow):
                 return closing(response)
