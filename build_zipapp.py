@@ -75,11 +75,12 @@ if sys.version_info < (3, 10):
     )
     sys.exit(2)
 
-from tollama.__main__ import main
+from tollama.__main__ import main, quiet
 
 if sys.argv[1:] in (["--version"], ["-V"]):
     sys.exit(main())
 
+quiet()
 from tollama import _bytecode
 
 _bytecode.install(sys.path[0])

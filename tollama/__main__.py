@@ -3,6 +3,16 @@
 import sys
 
 
+def quiet():
+    """Let Ctrl-C end the process without a traceback until the command line catches it itself."""
+    try:
+        import _signal  # type: ignore[import-not-found]
+    except ImportError:
+        return
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
 def main(argv=None):
     """Run the command line; returns the exit code."""
     if sys.version_info < (3, 10):
@@ -17,6 +27,7 @@ def main(argv=None):
 
         sys.stdout.write("tollama %s\n" % tollama.__version__)
         return 0
+    quiet()
     from tollama.cli.main import main as run
 
     return run(argv)

@@ -90,7 +90,7 @@ def test_bar_fits_the_terminal(width, unicode):
     bar.update(0)
     clock.now += 60
     bar.update(5 * 10**8)
-    assert len(stream.screen()[0]) < width
+    assert len(stream.screen()[0]) <= max(0, width - 3)  # room for the "^C" of a terminal
     assert unicode or stream.getvalue().replace("\x1b", "").isascii()
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +153,16 @@ AGO = [
 @pytest.mark.parametrize(("moment", "text"), AGO)
 def test_ago_speaks_as_ollama_does(moment, text):
     assert t.ago(moment, NOW) == text
+
+
+def test_an_interrupt_is_silent_before_the_command_runs_and_an_exception_after():
+    code = (
+        "import signal, tollama.__main__ as entry\n"
+        "entry.quiet()\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL\n"
+        "from tollama.cli.main import main\n"
+        "main(['help'])\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True)

@@ -75,6 +75,8 @@ def backtest(args: Namespace) -> int:
     progress = ForecastProgress(sys.stderr, os.environ, total=None, unit="windows")
     try:
         response = None
+        api.settle()
+        progress.show({"status": "backtesting"})
         for event in api.stream("/api/backtest", body):
             if "response" in event:
                 response = event["response"]
@@ -159,10 +161,16 @@ def anomalies(args: Namespace) -> int:
             body[name] = getattr(args, name)
     if args.season_length:
         body["options"] = {"season_length": args.season_length}
+    from tollama.cli.progress import ForecastProgress
+
     api = Api(args)
+    progress = ForecastProgress(sys.stderr, os.environ, total=None)
     try:
+        api.settle()
+        progress.show({"status": "looking for anomalies"})
         response = api.call("/api/anomalies", body)
     finally:
+        progress.end()
         api.close()
     if as_json(args):
         print_json(response)
@@ -194,7 +202,9 @@ def anomalies(args: Namespace) -> int:
         print_table(headers, rows)
     checked = sum(len(series["points"]) for series in response["series"])
     found = sum(series["anomalies"] for series in response["series"])
-    sys.stdout.write(f"{found} anomalies in {checked} checked values ({100 * level:.4g}% interval)\n")
+    sys.stdout.write(
+        f"{found} anomalies in {checked} checked values ({100 * level:.4g}% interval)\n"
+    )
     for warning in response["warnings"][:10]:
         sys.stderr.write(f"warning: {warning}\n")
     return 0

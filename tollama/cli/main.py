@@ -226,6 +226,7 @@ def main(argv: list[str]) -> int:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
+        catch_interrupts()
         code = dispatch(argv)
         sys.stdout.flush()
         return code
@@ -243,6 +244,14 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         return report(TollamaError(f"{error.filename or ''}: {reason}".lstrip(": ")))
+
+
+def catch_interrupts() -> None:
+    """Make Ctrl-C an exception again, which __main__.quiet has put off."""
+    import _signal  # type: ignore[import-not-found]
+
+    if _signal.getsignal(_signal.SIGINT) is _signal.SIG_DFL:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
 def report(error: TollamaError) -> int:

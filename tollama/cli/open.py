@@ -87,4 +87,7 @@ def _serve(url: str) -> int:
     from tollama.daemon.application import run
 
     sys.stderr.write(f"no daemon at {url}: starting one here, Ctrl-C ends it\n")
-    return run(host=None, port=None, log_level="warning", out=cast(TextIO, _Opening()))
+    code = run(host=None, port=None, log_level="warning", out=cast(TextIO, _Opening()))
+    if sys.stderr.isatty():  # the shell's prompt must not follow the "^C"
+        sys.stderr.write("\n")
+    return code

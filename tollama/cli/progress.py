@@ -35,6 +35,10 @@ REPORT = 10.0
 """Seconds between two lines elsewhere."""
 
 
+EDGE = 3
+"""Columns left free at the right: the terminal's "^C" must not break the line."""
+
+
 class Bar:
     """One line of progress: label, bar, how much, rate, time left.
 
@@ -110,7 +114,7 @@ class Bar:
             return f"{label}: {', '.join(told)}"
         facts = "  ".join(told)
         share = min(1.0, self.done / self.total) if self.total else None
-        room = self.term.width - 1 - width_of(facts) - 2
+        room = self.term.width - EDGE - width_of(facts) - 2
         label = cut(label, max(4, min(40, room - 8)), self.term)
         size = min(40, room - width_of(label) - 2)
         parts = [label]
@@ -118,7 +122,9 @@ class Bar:
             parts.append(_bar(share, size, self.term))
         text = "  ".join([*parts, facts])
         return (
-            text if share is not None and size >= 6 else cut(text, self.term.width - 1, self.term)
+            text
+            if share is not None and size >= 6
+            else cut(text, self.term.width - EDGE, self.term)
         )
 
     def told(self) -> list[str]:
@@ -260,7 +266,7 @@ class ForecastProgress:
             self.count(self.done + 1)
         elif "status" in event and self.bar is None and self.term.moves:
             text = clean(f"{event['status']} ...", self.term)
-            text = paint(cut(text, self.term.width - 1, self.term), "faint", self.term)
+            text = paint(cut(text, self.term.width - EDGE, self.term), "faint", self.term)
             self.stream.write(f"\r{text}\x1b[K")
             self.stream.flush()
             self.waiting = True

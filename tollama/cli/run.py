@@ -119,6 +119,11 @@ class Api:
         assert self.local is not None
         return self.local.call("POST", path, body)
 
+    def settle(self) -> None:
+        """Find out who does the work before any progress is shown, which the note would break."""
+        if not self.remote.where.given and not self.remote.reachable():
+            self.here()
+
     def here(self) -> Local:
         """The service of this process; says so once."""
         if self.local is None:
