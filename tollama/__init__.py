@@ -8,6 +8,10 @@ __version__ = "0.1.0"
 
 __all__ = ["AsyncClient", "Client", "TollamaForecaster", "__version__"]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tollama.client import AsyncClient, Client, TollamaForecaster
+
 
 def __getattr__(name):
     if name in __all__:

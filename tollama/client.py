@@ -79,7 +79,13 @@ class Forecast:
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         """The forecast of a series by id."""
-        return next(one for one in self.forecasts if one["id"] == name)
+        return self.forecasts[self._index(name)]
+
+    def _index(self, name: str) -> int:
+        for index, one in enumerate(self.forecasts):
+            if one["id"] == name:
+                return index
+        raise KeyError(name)
 
     def __repr__(self) -> str:
         return f"<Forecast of {len(self.forecasts)} series by {self.raw['model']}>"
@@ -88,16 +94,17 @@ class Forecast:
         """Draw one series with its intervals; returns the matplotlib axes."""
         from matplotlib import pyplot
 
-        index = next((i for i, f in enumerate(self.forecasts) if name in (None, f["id"])), 0)
+        index = 0 if name is None else self._index(name)
         forecast, history = self.forecasts[index], self.series[index]["target"]
         ax = ax or pyplot.gca()
         steps = range(len(history), len(history) + len(forecast["mean"]))
         ax.plot(range(len(history)), history, label=forecast["id"])
         ax.plot(steps, forecast["mean"], label=self.raw["model"])
-        levels = sorted(forecast["quantiles"] or {}, key=float)
-        for low, high in zip(levels[: len(levels) // 2], levels[::-1], strict=False):
-            bounds = (forecast["quantiles"][low], forecast["quantiles"][high])
-            ax.fill_between(steps, *bounds, alpha=0.2, color="C1")
+        levels = {float(level): row for level, row in (forecast["quantiles"] or {}).items()}
+        for low, row in levels.items():
+            high = next((one for one in levels if abs(low + one - 1) < 1e-9), low)
+            if low < high:
+                ax.fill_between(steps, row, levels[high], alpha=0.2, color="C1")
         ax.legend()
         return ax
 
@@ -222,12 +229,13 @@ class Client:
             covariates=covariates,
         )
         columns = _columns(model, levels, quantiles)
+        zone = {"tz": table.zone} if table.zone else {}
         body = {
             "model": model,
             "horizon": horizon,
             "quantiles": sorted(map(float, columns)),
             "series": series,
-            "options": {"timestamps": True, **options},
+            "options": {"timestamps": True, **zone, **options},
         }
         raw = self._call("POST", "/v1/forecast", body)
         if table.kind not in frames.KINDS:
@@ -459,8 +467,10 @@ class TollamaForecaster:
         wanted = self._fh if fh is None else fh
         if wanted is None:
             raise ValueError("expected the horizon fh, in fit or in predict")
-        horizon = int(wanted) if isinstance(wanted, (int, float)) else max(map(int, wanted))
-        steps = None if isinstance(wanted, (int, float)) else [int(step) - 1 for step in wanted]
+        steps = [int(step) - 1 for step in wanted] if hasattr(wanted, "__iter__") else None
+        horizon = int(wanted) if steps is None else max(steps, default=-1) + 1
+        if horizon < 1 or min(steps or [0]) < 0:
+            raise ValueError(f"fh: expected steps from 1 on, got {fh!r}")
         client = self.client or Client()
         found = client.forecast(
             self._y,
@@ -471,7 +481,7 @@ class TollamaForecaster:
             **(self.options or {}),
         )
         if not isinstance(found, Forecast):
-            return found
+            return found if steps is None else frames.pick(found, horizon, steps)
         if quantiles is None:
             return found.mean if steps is None else [found.mean[step] for step in steps]
         rows = {float(level): values for level, values in found.quantiles.items()}

@@ -1,14 +1,16 @@
 """Tables and lists in, series out; forecasts in, the same kind of table out.
 
-Known: a list of numbers, a dict of lists, a list of request series, and tables of pandas, polars or
-PyArrow in the long form of statsforecast (unique_id, ds, y, further columns are covariates when
-they are asked for). Nothing of these packages is imported unless a table of theirs was given.
+Known: a list of numbers, a dict of lists, a list of request series, a Series of pandas with times
+as its index, and tables of pandas, polars or PyArrow in the long form of statsforecast (unique_id,
+ds, y in any order of rows; further columns are covariates when they are asked for). Nothing of
+these packages is imported unless a table of theirs was given.
 
 Not covered: calling the daemon (client.py) and files (cli/data.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -19,29 +21,47 @@ KINDS = ("pandas", "polars", "pyarrow")
 
 
 class Table(NamedTuple):
-    """What is needed to give the same kind of table back."""
+    """What is needed to give the same kind of table back.
+
+    `ids` are the series' names as the table had them, `last` the final integer time of each series
+    with the step to the next, `times` the type of the time column, `zone` its time zone's name.
+    """
 
     kind: str  # "list", "dict", "series", "pandas", "polars" or "pyarrow"
     id_col: str
     time_col: str
     has_id: bool
+    indexed: bool = False  # a Series of pandas, with times in its index
+    times: Any = None
+    zone: str | None = None
+    ids: tuple[Any, ...] = ()
+    last: tuple[tuple[Any, Any], ...] = ()
 
 
 def kind_of(data: Any) -> str:
     """Which of the known kinds `data` is; raises InvalidRequest for anything else."""
-    module = type(data).__module__.partition(".")[0]
-    if module in KINDS:
+    module, name = type(data).__module__.partition(".")[0], type(data).__name__
+    if module in KINDS and name in ("DataFrame", "Table", "RecordBatch"):
         return module
     if isinstance(data, Mapping):
         return "dict"
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         return "series" if data and isinstance(data[0], Mapping) else "list"
-    if module == "numpy":
+    if any(hasattr(data, method) for method in _TO_LIST):
         return "list"
     raise InvalidRequest(
         "data: expected a list of numbers, a dict of lists, a list of series, or a table of "
-        f"pandas, polars or PyArrow, got {type(data).__name__}"
+        f"pandas, polars or PyArrow, got {name}"
     )
+
+
+# How numpy and pandas, polars, and PyArrow give their values.
+_TO_LIST = ("tolist", "to_list", "to_pylist")
+
+
+def _values(data: Any) -> list[float | None]:
+    method = next((name for name in _TO_LIST if hasattr(data, name)), None)
+    return [_number(value) for value in (getattr(data, method)() if method else data)]
 
 
 def columns_of(data: Any, kind: str) -> dict[str, list[Any]]:
@@ -70,14 +90,17 @@ def to_series(
     `future` is a table of the steps to come with the columns that are known ahead; these and the
     columns named in `covariates` go to the model.
     """
+    indexed = type(data).__module__.startswith("pandas.") and type(data).__name__ == "Series"
+    if indexed:
+        stamps = data.index.to_timestamp() if hasattr(data.index, "to_timestamp") else data.index
+        data = data.set_axis(stamps).rename_axis(time_col).to_frame(target_col).reset_index()
     kind = kind_of(data)
-    table = Table(kind, id_col, time_col, has_id=True)
+    table = Table(kind, id_col, time_col, has_id=True, indexed=indexed)
     if kind == "list":
-        values = [_number(v) for v in (data.tolist() if hasattr(data, "tolist") else data)]
-        return [_with_freq({"id": "series_0", "target": values}, freq)], table
+        return [_with_freq({"id": "series_0", "target": _values(data)}, freq)], table
     if kind == "dict":
         found = [
-            _with_freq({"id": str(name), "target": [_number(v) for v in values]}, freq)
+            _with_freq({"id": str(name), "target": _values(values)}, freq)
             for name, values in data.items()
         ]
         return found, table
@@ -88,15 +111,19 @@ def to_series(
         raise InvalidRequest(
             f"data: expected a column {target_col!r}, got {', '.join(columns) or 'none'}"
         )
-    table = table._replace(has_id=id_col in columns)
-    rows = _rows_by_id(columns, id_col)
+    rows = _rows_by_id(columns, id_col, time_col)
+    table = table._replace(
+        has_id=id_col in columns,
+        ids=tuple(rows),
+        times=_type_of(data, kind, time_col) if time_col in columns else None,
+    )
     known = columns_of(future, kind_of(future)) if future is not None else {}
     ahead = [name for name in known if name not in (id_col, time_col)]
     past = [name for name in covariates if name not in ahead]
     for name in (*past, *ahead):
         if name not in columns:
             raise InvalidRequest(f"data: expected the covariate {name!r} as a column")
-    later = _rows_by_id(known, id_col) if known else {}
+    later = _rows_by_id(known, id_col, time_col) if known else {}
     series = []
     for name, indices in rows.items():
         one: dict[str, Any] = {
@@ -107,6 +134,10 @@ def to_series(
             stamps = [columns[time_col][i] for i in indices]
             if not all(isinstance(stamp, (int, float)) for stamp in stamps):
                 one["timestamps"] = [_stamp(stamp) for stamp in stamps]
+                table = table._replace(zone=_zone(stamps[0]))
+            elif stamps:
+                step = stamps[-1] - stamps[-2] if len(stamps) > 1 else 1
+                table = table._replace(last=(*table.last, (stamps[-1], step)))
         if past:
             one["past_covariates"] = {c: [_value(columns[c][i]) for i in indices] for c in past}
         if ahead:
@@ -125,20 +156,52 @@ def _with_freq(series: dict[str, Any], freq: str | None) -> dict[str, Any]:
     return series
 
 
-def _rows_by_id(columns: Mapping[str, list[Any]], id_col: str) -> dict[Any, list[int]]:
+def _rows_by_id(
+    columns: Mapping[str, list[Any]], id_col: str, time_col: str
+) -> dict[Any, list[int]]:
+    """The rows of each series, oldest first."""
     length = len(next(iter(columns.values()), ()))
-    if id_col not in columns:
-        return {"series_0": list(range(length))}
     rows: dict[Any, list[int]] = {}
-    for index, name in enumerate(columns[id_col]):
+    for index, name in enumerate(columns.get(id_col) or ["series_0"] * length):
         rows.setdefault(name, []).append(index)
+    times = columns.get(time_col)
+    if times is not None:
+        for indices in rows.values():
+            with contextlib.suppress(TypeError):  # times of several kinds: the daemon says so
+                indices.sort(key=times.__getitem__)
     return rows
 
 
-def _number(value: Any) -> float | None:
-    if value is None or value != value:  # NaN and NaT differ from themselves
+def _type_of(data: Any, kind: str, column: str) -> Any:
+    """The type of a column."""
+    if kind == "pyarrow":
+        return data.schema.field(column).type
+    if kind == "polars":
+        return data.schema[column]
+    return data[column].dtype if column in data else data.index.dtype
+
+
+def _zone(stamp: Any) -> str | None:
+    """The name of a time's zone, unless it has none or a mere offset."""
+    from tollama.core import calendar
+
+    name = str(getattr(stamp, "tzinfo", None) or "")
+    try:
+        calendar.zone(name)
+    except InvalidRequest:
         return None
-    return value if type(value) in (int, float) else float(value)
+    return name
+
+
+def _number(value: Any) -> float | None:
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return None
+    if type(value) in (int, float):
+        return value  # type: ignore[no-any-return]
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidRequest(f"data: expected numbers, got {value!r}") from None
 
 
 def _value(value: Any) -> Any:
@@ -165,15 +228,26 @@ def to_rows(
     found[title] = []
     for name in columns.values():
         found[name] = []
-    for forecast in response["forecasts"]:
+    for index, forecast in enumerate(response["forecasts"]):
         mean = forecast["mean"]
         if table.has_id:
-            found[table.id_col] += [forecast["id"]] * len(mean)
-        found[table.time_col] += forecast.get("timestamps") or list(range(1, len(mean) + 1))
+            found[table.id_col] += [table.ids[index]] * len(mean)
+        last, step = table.last[index] if table.last else (0, 1)
+        found[table.time_col] += forecast.get("timestamps") or [
+            last + step * (at + 1) for at in range(len(mean))
+        ]
         found[title] += mean
         for key, name in columns.items():
             found[name] += forecast["quantiles"][key]
     return found
+
+
+def pick(table: Any, horizon: int, steps: Iterable[int]) -> Any:
+    """The rows of some steps, counted from 0, in a table with `horizon` rows a series."""
+    wanted = [first + step for first in range(0, len(table), horizon) for step in steps]
+    if type(table).__module__.startswith("pandas"):
+        return table.iloc[wanted]
+    return table.take(wanted) if hasattr(table, "take") else table[wanted]
 
 
 def give_back(columns: dict[str, list[Any]], table: Table) -> Any:
@@ -181,20 +255,43 @@ def give_back(columns: dict[str, list[Any]], table: Table) -> Any:
     times = columns[table.time_col]
     dated = bool(times) and isinstance(times[0], str)
     if table.kind == "pandas":
-        import pandas
-
-        frame = pandas.DataFrame(columns)
-        if dated:
-            frame[table.time_col] = pandas.to_datetime(frame[table.time_col])
-        return frame
+        return _pandas(columns, table, dated)
     if dated:
         from tollama.core.calendar import parse_timestamps
 
-        columns = {**columns, table.time_col: list(parse_timestamps(times))}
+        times = list(parse_timestamps(times))
+        if str(table.times).lower().startswith("date3") or str(table.times) == "Date":
+            times = [time.date() for time in times]
+        columns = {**columns, table.time_col: times}
     if table.kind == "polars":
         import polars
 
-        return polars.DataFrame(columns)
+        frame = polars.DataFrame(columns)
+        if dated and isinstance(table.times, polars.Datetime):
+            own = polars.col(table.time_col)
+            if table.times.time_zone and table.zone:
+                own = own.dt.convert_time_zone(table.times.time_zone)
+            frame = frame.with_columns(own.dt.cast_time_unit(table.times.time_unit))
+        return frame
     import pyarrow
 
-    return pyarrow.table(columns)
+    found = pyarrow.table(columns)
+    if dated and pyarrow.types.is_timestamp(table.times):
+        at = found.column_names.index(table.time_col)
+        found = found.set_column(at, table.time_col, found.column(at).cast(table.times))
+    return found
+
+
+def _pandas(columns: dict[str, list[Any]], table: Table, dated: bool) -> Any:
+    import pandas
+
+    frame = pandas.DataFrame(columns)
+    if dated:
+        stamps = pandas.to_datetime(frame[table.time_col], utc=table.zone is not None)
+        if table.zone is not None:
+            stamps = stamps.dt.tz_convert(table.zone)
+        frame[table.time_col] = stamps
+    if not table.indexed:
+        return frame
+    frame = frame.set_index(table.time_col).rename_axis(None)
+    return frame.iloc[:, 0] if len(frame.columns) == 1 else frame

@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "clients.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.M | re.S)
 ADDRESS = "http://localhost:11435"
-NEEDED = re.compile(r"^(?:import|from) (boto3|mcp|nixtla|ollama|pandas)\b", re.M)
+NEEDED = re.compile(r"^(?:import|from) (boto3|mcp|nixtla|ollama|pandas|utilsforecast)\b", re.M)
 
 
 def test_every_client_has_a_block():
     clients = set(NEEDED.findall(PAGE)) | set(re.findall(r"^(?:from) (tollama)\b", PAGE, re.M))
-    assert clients == {"boto3", "mcp", "nixtla", "ollama", "pandas", "tollama"}
+    assert clients == {"boto3", "mcp", "nixtla", "ollama", "pandas", "tollama", "utilsforecast"}
     assert PAGE.count(ADDRESS) > len(BLOCKS) / 2
 
 

@@ -79,6 +79,93 @@ def test_other_tables_come_back_as_their_kind(client, kind):
     assert values == [VALUES[-1], VALUES[-1] * 2]
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_a_table_keeps_its_types_and_needs_no_order(client, kind):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip(kind)
+    times = pandas.date_range("2024-03-29", periods=36, freq="D", tz="Europe/Berlin")
+    frame = pandas.DataFrame({**LONG, "ds": [*times, *times], "unique_id": [7] * 36 + [9] * 36})
+    table = shuffled = frame.sample(frac=1, random_state=1).sort_values("unique_id", kind="stable")
+    if kind == "polars":
+        import polars
+
+        table = polars.from_pandas(shuffled)
+    elif kind == "pyarrow":
+        import pyarrow
+
+        table = pyarrow.Table.from_pandas(shuffled, preserve_index=False)
+    found = client.forecast(table, horizon=2, model="naive")
+    assert type(found) is type(table)
+    if kind == "pandas":
+        assert found["ds"].dtype == frame["ds"].dtype and found["unique_id"].dtype == "int64"
+    elif kind == "polars":
+        assert [found.schema[c] for c in ("unique_id", "ds")] == [
+            table.schema[c] for c in ("unique_id", "ds")
+        ]
+    else:
+        assert [found.schema.field(c).type for c in ("unique_id", "ds")] == [
+            table.schema.field(c).type for c in ("unique_id", "ds")
+        ]
+    found = found if kind == "pandas" else found.to_pandas()
+    assert found["naive"].tolist() == [VALUES[-1]] * 2 + [2 * VALUES[-1]] * 2
+    assert found["ds"].tolist() == [times[-1] + pandas.DateOffset(days=k) for k in (1, 2)] * 2
+
+
+def test_integer_times_go_on(client):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"ds": range(10, 20, 2), "y": range(5)})
+    assert client.forecast(frame, horizon=2, model="naive")["ds"].tolist() == [20, 22]
+
+
+def test_dates_of_polars_and_pyarrow_stay_dates(client):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"ds": MONTHS, "y": VALUES})
+    found = client.forecast(table, horizon=1, model="naive")
+    assert found.column("ds").to_pylist() == [datetime.date(2023, 1, 1)]
+    polars = pytest.importorskip("polars")
+    found = client.forecast(polars.DataFrame(table.to_pydict()), horizon=1, model="naive")
+    assert found["ds"].to_list() == [datetime.date(2023, 1, 1)]
+    with pytest.raises(InvalidRequest, match="LazyFrame"):
+        client.forecast(polars.LazyFrame({"y": [1]}), horizon=1)
+
+
+def test_columns_of_values_are_lists(client):
+    numpy = pytest.importorskip("numpy")
+    polars = pytest.importorskip("polars")
+    pyarrow = pytest.importorskip("pyarrow")
+    for values in (numpy.array([1, 2]), polars.Series([1, 2]), pyarrow.array([1, 2]), (1, 2)):
+        assert client.forecast(values, horizon=1, model="naive").mean == [2]
+        assert client.forecast({"x": values}, horizon=1, model="naive")["x"]["mean"] == [2]
+
+
+def test_a_series_of_pandas_comes_back_as_one(client):
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series(VALUES, pandas.period_range("2020-01", periods=36, freq="M"), name="v")
+    found = client.forecast(series, horizon=2, model="seasonal-naive")
+    assert found.tolist() == VALUES[24:26]
+    assert found.index[0] == pandas.Timestamp("2023-01-01")
+    frame = client.forecast(series, horizon=2, model="naive", levels=[80])
+    assert list(frame.columns) == ["naive", "naive-lo-80", "naive-hi-80"]
+    forecaster = TollamaForecaster("naive", client=client).fit(pandas.Series([1.0, None, 3.0]))
+    assert forecaster.predict([1, 3]).to_dict() == {3: 3.0, 5: 3.0}
+
+
+def test_a_forecast_is_drawn(client, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    found = client.forecast(
+        {"a": [1, 2], "b": [3, None, 4]}, horizon=3, model="naive", quantiles=[0.1, 0.4, 0.9]
+    )
+    try:
+        axes = found.plot("b")
+        assert [line.get_label() for line in axes.lines] == ["b", "naive"]
+        assert list(axes.lines[1].get_xdata()) == [3, 4, 5] and len(axes.collections) == 1
+        with pytest.raises(KeyError):
+            found.plot("c")
+    finally:
+        pyplot.close("all")
+
+
 def test_backtest_and_anomalies_take_the_same_data(client):
     found = client.backtest(VALUES, horizon=3, models=["naive", "seasonal-naive"], freq="MS")
     assert found["winner"] == "seasonal-naive"
@@ -95,6 +182,8 @@ def test_errors_keep_their_class_and_fields(client):
         client.forecast([1, 2], horizon=1, levels=[180])
     with pytest.raises(InvalidRequest, match="expected a list"):
         client.forecast(5, horizon=1)
+    with pytest.raises(InvalidRequest, match="expected numbers, got 'x'"):
+        client.forecast([1, "x"], horizon=1)
 
 
 def test_nobody_there_is_said_with_what_to_do():
@@ -163,5 +252,7 @@ def test_a_forecaster_is_scored_by_utilsforecast(client):
     by_id = dict(zip(scores["unique_id"], scores["seasonal-naive"], strict=True))
     # The value a year earlier is 12 lower in "a" and 24 lower in "b".
     assert by_id == {"a": pytest.approx(12.0), "b": pytest.approx(24.0)}
+    some = forecaster.predict([1, 6])
+    assert some["ds"].dt.month.tolist() == [7, 12, 7, 12]
     bands = forecaster.predict_quantiles(2, alpha=[0.1, 0.9])
     assert (bands["seasonal-naive-q-0.1"] < bands["seasonal-naive-q-0.9"]).all()

@@ -45,7 +45,14 @@ def payloads(request: Request) -> tuple[list[Any], bool]:
     lines = [line for line in request.body.splitlines() if line.strip()]
     if not lines:
         raise InvalidRequest("the body is empty, expected one JSON object a line")
-    return [splice.parse(line) for line in lines], True
+    bodies = []
+    for number, line in enumerate(lines, 1):
+        try:
+            bodies.append(splice.parse(line))
+        except InvalidRequest as error:
+            error.message = f"line {number}: {error.message}"
+            raise
+    return bodies, True
 
 
 def to_request(model: str, body: object) -> dict[str, Any]:
