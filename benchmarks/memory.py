@@ -1,6 +1,6 @@
 """Whether the daemon's memory stays flat: over a million requests, and over loads and unloads.
 
-    python benchmarks/memory.py [--requests 1000000] [--forecasts 200000] [--cycles 500] [--json FILE]
+    python benchmarks/memory.py [--requests N] [--forecasts N] [--cycles N] [--json FILE]
 
 Needs wrk. The memory is the resident set of the daemon itself, after a tenth of the requests (or
 cycles) and at the end; the growth between the two is the figure (limit 5%). `requests` are GET
