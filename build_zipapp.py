@@ -34,6 +34,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import build_sbom
+
 ROOT = Path(__file__).resolve().parent
 OUTPUT = ROOT / "dist" / "tollama.pyz"
 WHEELS = ROOT / "build" / "wheels"
@@ -138,6 +140,8 @@ def main(argv: list[str] | None = None) -> int:
         core_size = write(args.output, core, {})
         total = write(args.output, files, vendored)
         print(f"build: {args.output} {total:,} bytes, {core_size:,} without page and vendored code")
+        listed = build_sbom.write(args.output, read_pins(), fetch=fetch, fetch_npm=fetch_npm)
+        print(f"build: {listed} says what is inside (CycloneDX)")
         if not args.no_selftest:
             selftest(args.output)
     except BuildError as error:
