@@ -1,7 +1,7 @@
 """`tollama completion SHELL`: a script that completes commands, options, choices, files and models.
 
 It is made from the argparse tree; only the names of models are asked for at the time of the
-tab, by `tollama completion names` (those that can run) and `installed` (those that can go).
+tab, by `tollama completion models` (here or built in), `known` (also the registry's), `installed`.
 
 Not covered: the scripts themselves (completion_scripts.py), and names that only a daemon on another
 machine has.
@@ -19,9 +19,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser, Namespace
 
+ASKED = {"MODEL": "models", "KNOWN": "known", "INSTALLED": "installed"}
+"""Kinds of an argument, and what a script asks for its values."""
+
 Option = namedtuple("Option", "strings help kind repeats")
-"""`kind`: "" takes no value, FILE, DIR, MODEL, MODELS (a comma between), INSTALLED, ANY, or the
-words to choose from."""
+"""`kind`: "" takes no value, FILE, DIR, MODEL, MODELS (a comma between), KNOWN, INSTALLED, ANY, or
+the words to choose from."""
 
 Place = namedtuple("Place", "title kind many")
 """An argument without a name: its kind as above; `many`: it takes all that follow."""
@@ -33,7 +36,7 @@ def add_completion(parser: ArgumentParser) -> None:
     """The arguments of `completion`."""
     parser.add_argument(
         "shell",
-        choices=("bash", "zsh", "fish", "names", "installed"),
+        choices=("bash", "zsh", "fish", *ASKED.values()),
         metavar="SHELL",
         help="bash, zsh or fish",
     )
@@ -41,8 +44,8 @@ def add_completion(parser: ArgumentParser) -> None:
 
 def completion(args: Namespace) -> int:
     """Print a shell's script, or names for it."""
-    if args.shell in ("names", "installed"):
-        text = "".join(f"{name}\n" for name in names(installed=args.shell == "installed"))
+    if args.shell in ASKED.values():
+        text = "".join(f"{name}\n" for name in names(args.shell))
     else:
         from tollama.cli import completion_scripts
 
@@ -51,8 +54,8 @@ def completion(args: Namespace) -> int:
     return 0
 
 
-def names(*, installed: bool) -> list[str]:
-    """Models of this home; without `installed` also the built-in ones and the registry's."""
+def names(which: str) -> list[str]:
+    """Models that are installed, with the built-in `models`, or with all that are `known`."""
     home = config.home()
     try:
         folders = os.listdir(os.path.join(home, "models"))
@@ -64,10 +67,11 @@ def names(*, installed: bool) -> list[str]:
         for name in folders
         if not name.startswith(".")
     }
-    if not installed:
+    if which != "installed":
         from tollama.models import families
 
-        found.update(families.registry(families.find(home)[0]))
+        offers = families.registry(families.find(home)[0])
+        found.update(name for name in offers if which == "known" or offers[name].builtin)
     return sorted(found)
 
 
@@ -129,5 +133,6 @@ def _kind(command: str, action: Action) -> str:
     if action.dest == "models":
         return "MODELS"
     if action.dest in ("model", "source", "prefix") and command != "create":
-        return "INSTALLED" if command in ("rm", "export", "verify") else "MODEL"
+        kinds = {"run": "KNOWN", "pull": "KNOWN"}
+        return kinds.get(command, "INSTALLED" if command in ("rm", "export", "verify") else "MODEL")
     return "MODEL" if action.metavar == "MODEL" else "ANY"

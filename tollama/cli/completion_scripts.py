@@ -5,6 +5,8 @@ Not covered: what the tree is made of (completion.py).
 
 from __future__ import annotations
 
+from tollama.cli.completion import ASKED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tollama.cli.completion import Spec
@@ -56,8 +58,9 @@ _tollama() {
     DIR) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")); return ;;
     MODELS) [[ $cur == *,* ]] && head=${cur%,*},
       compopt -o nospace 2>/dev/null
-      kind=$(@PROGRAM@ completion names 2>/dev/null) ;;
-    MODEL) kind=$(@PROGRAM@ completion names 2>/dev/null) ;;
+      kind=$(@PROGRAM@ completion models 2>/dev/null) ;;
+    MODEL) kind=$(@PROGRAM@ completion models 2>/dev/null) ;;
+    KNOWN) kind=$(@PROGRAM@ completion known 2>/dev/null) ;;
     INSTALLED) kind=$(@PROGRAM@ completion installed 2>/dev/null) ;;
     *) kind=${kind// /$'\n'} ;;
   esac
@@ -101,13 +104,13 @@ def bash(specs: list[Spec], program: str) -> str:
 _ZSH = r"""#compdef tollama
 # tollama's completion for zsh; in ~/.zshrc, after compinit: eval "$(tollama completion zsh)"
 _tollama_names() {
-  local -a found=(${(f)"$(@PROGRAM@ completion ${1:-names} 2>/dev/null)"})
+  local -a found=(${(f)"$(@PROGRAM@ completion $1 2>/dev/null)"})
   compadd "${@:2}" -a found
 }
 _tollama_list() {
   compset -P '*,'
   compset -S ',*'
-  local -a found=(${(f)"$(@PROGRAM@ completion names 2>/dev/null)"})
+  local -a found=(${(f)"$(@PROGRAM@ completion models 2>/dev/null)"})
   compadd -q -S ',' -a found
 }
 _tollama() {
@@ -127,8 +130,7 @@ if [[ $funcstack[1] == _tollama ]]; then _tollama "$@"; else compdef _tollama to
 _ZSH_KINDS = {
     "FILE": "_files",
     "DIR": "_files -/",
-    "MODEL": "{_tollama_names names}",
-    "INSTALLED": "{_tollama_names installed}",
+    **{kind: f"{{_tollama_names {word}}}" for kind, word in ASKED.items()},
     "MODELS": "_tollama_list",
     "ANY": " ",
 }
@@ -189,7 +191,7 @@ function __tollama_at # COMMANDS [PLACE]: is one of them given, with so many arg
 end
 function __tollama_list # models after the last comma
     set -l head (commandline -ct | string replace -r '[^,=]*$' '' | string replace -r '^-.*=' '')
-    printf "$head%s\\n" (@PROGRAM@ completion names 2>/dev/null)
+    printf "$head%s\\n" (@PROGRAM@ completion models 2>/dev/null)
 end
 complete -c tollama -e
 complete -c tollama -f
@@ -207,12 +209,11 @@ _FISH_KINDS = {
 
 def fish(specs: list[Spec], program: str) -> str:
     """The script for fish, 3.1 and newer."""
-    asked = {"MODEL": "names", "INSTALLED": "installed"}
     kinds = {
         **_FISH_KINDS,
         **{
             kind: f"-x -a '({program} completion {word} 2>/dev/null)'"
-            for kind, word in asked.items()
+            for kind, word in ASKED.items()
         },
     }
     lines = []

@@ -104,7 +104,7 @@ def _built_in(item: dict[str, Any]) -> bool:
 
 def add_show(parser: ArgumentParser) -> None:
     """The arguments of `show`."""
-    parser.add_argument("model")
+    parser.add_argument("model", help="an installed or built-in model")
     parser.add_argument("--modelfile", action="store_true", help="print the Modelfile of the model")
     parser.add_argument("--license", action="store_true", help="print the licence")
     parser.add_argument("--parameters", action="store_true", help="print the preset parameters")
@@ -207,7 +207,7 @@ def ps(args: Namespace) -> int:
 
 def add_stop(parser: ArgumentParser) -> None:
     """The arguments of `stop`."""
-    parser.add_argument("model", nargs="+")
+    parser.add_argument("model", nargs="+", help="loaded models")
     add_client(parser)
 
 
@@ -221,7 +221,7 @@ def stop(args: Namespace) -> int:
 
 def add_rm(parser: ArgumentParser) -> None:
     """The arguments of `rm`."""
-    parser.add_argument("model", nargs="+")
+    parser.add_argument("model", nargs="+", help="installed models")
     parser.add_argument(
         "--purge", action="store_true", help="remove the files from a shared Hugging Face cache too"
     )
@@ -248,8 +248,8 @@ def rm(args: Namespace) -> int:
 
 def add_cp(parser: ArgumentParser) -> None:
     """The arguments of `cp`."""
-    parser.add_argument("source")
-    parser.add_argument("destination")
+    parser.add_argument("source", help="an installed or built-in model")
+    parser.add_argument("destination", help="its second name")
     add_client(parser)
 
 

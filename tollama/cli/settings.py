@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def add_config(parser: ArgumentParser) -> None:
     """The arguments of `config`, and the table of keys."""
     parser.add_argument("action", choices=("list", "get", "set", "unset"))
-    parser.add_argument("key", nargs="?", metavar="KEY")
-    parser.add_argument("value", nargs="?", metavar="VALUE")
+    parser.add_argument("key", nargs="?", metavar="KEY", help="one of the keys below")
+    parser.add_argument("value", nargs="?", metavar="VALUE", help="for set")
     add_format(parser, "table", "json")
     keys = "\n".join(f"  {key.name:<24} {key.doc}" for key in config.CONFIG_KEYS)
     note = "Tokens are never stored: use TOLLAMA_HF_TOKEN or pull --token."
