@@ -1,5 +1,6 @@
 """`tollama report`: what is in the file, for good data and bad, and how a browser shows it."""
 
+import datetime
 import html.parser
 import re
 from pathlib import Path
@@ -59,7 +60,8 @@ def test_a_report_has_charts_leaderboard_quality_and_settings(report):
         assert part in read.text
     assert "2024-12-29" in read.text and "2024-12-30" in read.text
     assert "The next 7 steps are forecast by theta" in re.sub(r"\s+", " ", read.text)
-    assert not read.addresses and "script" not in read.tags
+    assert all(address.startswith("#") for address in read.addresses)
+    assert "script" not in read.tags
     assert "default-src 'none'" in text and "http" not in text.replace("http-equiv", "")
 
 
@@ -81,8 +83,43 @@ def test_short_and_odd_series_are_reported_not_refused(report, tmp_path):
     _, read, _ = report(data, "--horizon", "30")
     assert "Models could not be compared" in read.text and "longer than the horizon" in read.text
     assert "constant" in read.text and "<b>&flat" in read.text
-    gaps = read.text.partition("Data quality")[2].partition("gaps")[2].split()
+    gaps = read.text.rpartition("Repeated: rows")[2].partition("gaps")[2].split()
     assert gaps[:4] == ["D", "7", "1", "2"]
+
+
+def test_what_is_odd_about_data_is_counted_and_marked(report, tmp_path):
+    data = tmp_path / "odd.csv"
+    rows = ["store,date,sales"]
+    for store in ("fine", "spiky", "twice"):
+        for i in range(60):
+            day = datetime.date(2024, 1, 1) + datetime.timedelta(days=i)
+            value = 50 + i % 7 * 4 + (i * 7919 % 13) / 10
+            value += 400 if (store, i) == ("spiky", 30) else 0
+            rows.append(f"{store},{day},{value}")
+            if store == "twice" and i in (5, 9):
+                rows.append(rows[-1])
+    data.write_text("\n".join(rows) + "\n")
+    text, read, _ = report(data, "--id", "store", "--models", "naive,seasonal-naive")
+    assert text.count('class="mark"') == 1
+    quality = read.text.rpartition("Repeated: rows")[2].partition("Range")[2]
+    counts = {name: quality.partition(f" {name} ")[2].split()[1:7] for name in ("spiky", "twice")}
+    assert counts["spiky"][3:] == ["0", "0", "1"]  # repeated, zeros, outliers
+    assert counts["twice"][3:] == ["2", "0", "0"]
+
+
+def test_many_series_are_small_charts_and_their_notes_are_said_once(report, tmp_path):
+    data = tmp_path / "many.csv"
+    rows = ["id,month,y"]
+    rows += [
+        f"s{n},{2020 + i // 12}-{i % 12 + 1:02}-01,{n + i % 12}"
+        for n in range(50)
+        for i in range(30)
+    ]
+    data.write_text("\n".join(rows) + "\n")
+    text, read, _ = report(data, "--windows", "1")
+    assert read.tags.count("svg") == 50 and 'class="charts many"' in text
+    notes = re.sub(r"\s+", " ", read.text).partition("Notes ")[2].partition("Settings")[0]
+    assert "and 49 more:" in notes and len(notes) < 800
 
 
 def test_a_folder_that_does_not_exist_is_said_before_anything_is_computed(daemon):
@@ -105,6 +142,8 @@ def test_a_browser_shows_it_without_complaint(report, chromium, axe, tmp_path, w
     page.on("console", lambda message: said.append(message.text))
     page.goto((tmp_path / "report.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    printed = page.pdf(format="A4")
+    assert printed.startswith(b"%PDF") and len(re.findall(rb"/Type ?/Page\b", printed)) in (2, 3)
     if axe:
         page.evaluate(axe + ";undefined")
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]

@@ -384,6 +384,19 @@ def test_parquet_without_pyarrow_says_what_to_do(monkeypatch):
 
 TEN = "".join(f"2024-01-{d:02},{d}\n" for d in range(1, 11))
 
+
+def test_rows_that_repeat_a_time_are_counted_where_a_count_is_wanted():
+    text = "store,ds,y\n" + "".join(f"{store},{row}\n" for store in "ab" for row in TEN.split())
+    repeats = {}
+    series = read(text + "b,2024-01-04,9\n", id_column="store", repeats=repeats).series
+    assert [len(one["target"]) for one in series] == [10, 10]
+    assert series[1]["target"][3] == 4 and repeats == {"b": 1}
+
+
+def test_many_rows_that_repeat_a_time_are_refused_all_the_same():
+    assert "--id" in refused("ds,y\n" + TEN + TEN, repeats={})
+
+
 REFUSED = [
     ("", "expected a table or numbers, found an empty file"),
     ("\n \n", "expected a table or numbers, found an empty file"),

@@ -44,15 +44,18 @@ def read_series(
     name: str | None = None,
     decimal: str | None = None,
     date_order: str | None = None,
+    repeats: dict[str, int] | None = None,
 ) -> Data:
     """All series of a file, of "-" (standard input) or of a binary stream.
 
     Columns that are named are not searched for; `covariates` are columns to pass to the model;
     `name` is the id where the data has none (else the file's name); `decimal` is "." or ",",
-    `date_order` "dmy" or "mdy". Raises InvalidRequest, and NotFound for a missing file.
+    `date_order` "dmy" or "mdy"; rows that repeat a time of their series are left out and counted in
+    `repeats`, and an error without it. Raises InvalidRequest, and NotFound for a missing file.
     """
     options = Options(
-        id_column, time_column, target_column, tuple(covariates), freq, name, decimal, date_order
+        *(id_column, time_column, target_column, tuple(covariates), freq, name, decimal),
+        *(date_order, repeats),
     )
     data = _read(source, options, streaming=False)
     return Data(list(data.series), data.notes)

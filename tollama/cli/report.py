@@ -9,8 +9,10 @@ import os
 import sys
 import time
 
+from tollama import __version__
 from tollama.cli import output
 from tollama.cli.main import add_client
+from tollama.cli.progress import ForecastProgress
 from tollama.cli.run import DEFAULT_QUANTILES, Api, add_data, data_options
 from tollama.core.errors import DaemonUnreachable, InvalidRequest
 
@@ -39,13 +41,15 @@ def add_report(parser: ArgumentParser) -> None:
 def report(args: Namespace) -> int:
     """Backtest, forecast, write."""
     from tollama.cli import data, report_page
+    from tollama.cli.render import intervals
     from tollama.cli.run import default_horizon
 
     output.check(args)
     models = [name for name in args.models.split(",") if name]
     if not models:
         raise InvalidRequest("--models: expected at least one name")
-    found = data.read_series(args.file, **data_options(args))
+    repeats: dict[str, int] = {}
+    found = data.read_series(args.file, repeats=repeats, **data_options(args))
     series = list(found.series)
     if series and isinstance(series[0]["target"][0], list):
         raise InvalidRequest("report: expected one target a series, got a multivariate one")
@@ -62,6 +66,7 @@ def report(args: Namespace) -> int:
         api.close()
     text = report_page.page(
         title=args.title or (os.path.basename(args.file) if args.file != "-" else "report"),
+        repeats=repeats,
         made=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         series=series,
         notes=[*found.notes],
@@ -71,13 +76,17 @@ def report(args: Namespace) -> int:
         model=model,
         charts=args.charts,
         settings={
-            "Data": args.file,
+            "Data": "standard input" if args.file == "-" else os.path.basename(args.file),
             "Horizon": f"{horizon} steps",
             "Models compared": ", ".join(models),
             "Windows of the backtest": str(args.windows),
             "Forecast by": model,
             "Season length": str(args.season_length or "as the dates say"),
+            "Intervals": ", ".join(
+                f"{level} %" for level, _, _ in intervals(map(str, DEFAULT_QUANTILES))
+            ),
             "Covariates": args.covariates or "none",
+            "Made by": f"tollama {__version__}",
         },
     )
     if args.output is None:
@@ -97,8 +106,6 @@ def _backtest(
     options: dict[str, Any],
 ) -> tuple[dict[str, Any] | None, str]:
     """The scores, or why there are none: a report of short series is still a report."""
-    from tollama.cli.progress import ForecastProgress
-
     body = {
         "models": models,
         "horizon": horizon,
@@ -109,6 +116,8 @@ def _backtest(
     }
     progress = ForecastProgress(sys.stderr, os.environ, total=None, unit="windows")
     try:
+        api.settle()
+        progress.show({"status": "backtesting"})
         for event in api.stream("/api/backtest", body):
             if "response" in event:
                 return event["response"], ""
@@ -136,5 +145,10 @@ def _forecast(
         "options": options,
         "stream": False,
     }
-    answer: dict[str, Any] = api.call("/api/forecast", body)
+    progress = ForecastProgress(sys.stderr, os.environ, total=None)
+    progress.show({"status": "running forecast"})
+    try:
+        answer: dict[str, Any] = api.call("/api/forecast", body)
+    finally:
+        progress.end()
     return answer

@@ -31,10 +31,11 @@ TARGET_NAMES = words("y target value values")
 
 Options = namedtuple(
     "Options",
-    "id_column time_column target_column covariates freq name decimal date_order",
-    defaults=(None, None, None, (), None, None, None, None),
+    "id_column time_column target_column covariates freq name decimal date_order repeats",
+    defaults=(None, None, None, (), None, None, None, None, None),
 )
-"""What the caller knows of the table; None and () leave it to detection."""
+"""What the caller knows of the table; None and () leave it to detection. Into `repeats`, a dict,
+goes how many rows of each series repeat a time and are left out; without it they are an error."""
 
 
 def key(name: str) -> str:

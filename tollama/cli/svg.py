@@ -10,12 +10,12 @@ from html import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     Values = Sequence[float | None]
 
-WIDTH, HEIGHT = 720, 250
-LEFT, RIGHT, TOP, BOTTOM = 58, 10, 10, 26
+LARGE, SMALL = (720, 260), (420, 190)
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 26
 
 
 def chart(
@@ -24,35 +24,38 @@ def chart(
     bands: Sequence[tuple[Sequence[float], Sequence[float]]],
     names: Sequence[str],
     title: str,
+    *,
+    size: tuple[int, int] = LARGE,
+    marks: Collection[int] = (),
 ) -> str:
     """An <svg>: `names` are the steps of history and forecast together; wide bands first.
 
-    Missing values are gaps. Colours come from the style sheet around it: classes past, mean, band.
+    Missing values are gaps; `marks` are places in the history. Colours come from the style sheet
+    around it: classes past, mean, band, mark.
     """
+    width, height = size
     total = len(history) + len(mean)
     every = [v for v in history if v is not None]
     every += [*mean, *(v for low, high in bands for v in (*low, *high))]
-    low, high, ticks = _ticks(min(every), max(every))
+    low, high, ticks = _ticks(min(every), max(every), height // 60)
 
     def x(i: int) -> str:
-        return f"{LEFT + (WIDTH - LEFT - RIGHT) * i / max(1, total - 1):.1f}"
+        return f"{LEFT + (width - LEFT - RIGHT) * i / max(1, total - 1):.1f}"
 
     def y(value: float) -> str:
-        return f"{TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low):.1f}"
+        return f"{TOP + (height - TOP - BOTTOM) * (high - value) / (high - low):.1f}"
 
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
-    ]
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
     for tick in ticks:
         at = y(tick)
-        parts.append(f'<path class="grid" d="M{LEFT} {at}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<path class="grid" d="M{LEFT} {at}H{width - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at}" dy="4" class="left">{number(tick)}</text>')
-    count = min(6, total)
-    for k in range(count):
-        i = round((total - 1) * k / max(1, count - 1))
-        side = "left" if k == count - 1 and k else "right" if k == 0 else "mid"
-        name = escape(names[i].replace("T", " "))
-        parts.append(f'<text x="{x(i)}" y="{HEIGHT - 7}" class="{side}">{name}</text>')
+    for i, name in labels(names, width // 100):
+        at = x(i)
+        room = 5 * len(name)
+        side = "left" if float(at) + room > width else "mid" if float(at) - room > 0 else "right"
+        parts.append(f'<path class="grid" d="M{at} {height - BOTTOM}v5"/>')
+        parts.append(f'<text x="{at}" y="{height - 6}" class="{side}">{escape(name)}</text>')
     first = len(history)
     for lower, upper in bands:
         points = [f"{x(first + k)} {y(v)}" for k, v in enumerate(upper)]
@@ -61,8 +64,12 @@ def chart(
     parts.append(f'<path class="past" d="{_line([*enumerate(history)], x, y)}"/>')
     last = [(first - 1, history[-1])] if history and history[-1] is not None else []
     ahead = [*last, *((first + k, v) for k, v in enumerate(mean))]
-    parts.append(f'<path class="mean" d="{_line(ahead, x, y)}"/></svg>')
-    return "".join(parts)
+    parts.append(f'<path class="mean" d="{_line(ahead, x, y)}"/>')
+    for i in marks:
+        value = history[i]
+        if value is not None:
+            parts.append(f'<circle class="mark" cx="{x(i)}" cy="{y(value)}" r="3.5"/>')
+    return "".join(parts) + "</svg>"
 
 
 def _line(points, x, y) -> str:  # type: ignore[no-untyped-def]
@@ -78,14 +85,40 @@ def _line(points, x, y) -> str:  # type: ignore[no-untyped-def]
     return "".join(parts)
 
 
-def _ticks(low: float, high: float) -> tuple[float, float, list[float]]:
+def labels(names: Sequence[str], room: int) -> list[tuple[int, str]]:
+    """Places and short names of at most `room` steps: where a year, month, day or hour begins.
+
+    Empty names are steps without a row; names that are no times are step numbers.
+    """
+    if names and names[-1].isdigit():
+        step = max(1, round(_step(max(1, len(names)), room)))
+        return [(i, name) for i, name in enumerate(names) if int(name) % step == 0]
+    for cut in (4, 7, 10, 13, 19):
+        found = []
+        before = None
+        for i, name in enumerate(names):
+            if name and before and name[:cut] != before[:cut]:
+                found.append((i, name[:cut].replace("T", " ") + (":00" if cut == 13 else "")))
+            before = name or before
+        if len(found) > 2:
+            break
+    fit = room if cut < 10 else max(2, room * 2 // 3)
+    return found[:: math.ceil(len(found) / fit) or 1]
+
+
+def _step(size: float, count: int) -> float:
+    """A round step that cuts `size` into about `count` parts."""
+    raw = size / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    return float(next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * 0.999))
+
+
+def _ticks(low: float, high: float, count: int) -> tuple[float, float, list[float]]:
     """Round bounds around the values, and the round numbers between them."""
     if high <= low:
         room = abs(low) * 0.1 or 1.0
         low, high = low - room, high + room
-    raw = (high - low) / 4
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)
+    step = _step(high - low, count)
     first, last = math.floor(low / step), math.ceil(high / step)
     return first * step, last * step, [k * step for k in range(first, last + 1)]
 

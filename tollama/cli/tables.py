@@ -229,9 +229,15 @@ class _Reader:
             self.note("rows were not in time order and have been sorted")
             rows, stamps = [rows[i] for i in order], [stamps[i] for i in order]
             keys = [keys[i] for i in order]
-        for i in range(1, len(keys)):
-            if keys[i] == keys[i - 1]:
+        again = {i for i in range(1, len(keys)) if keys[i] == keys[i - 1]}
+        if again:
+            # Where many repeat, the file holds several series and their column was not found.
+            if self.options.repeats is None or 5 * len(again) > len(keys):
+                i = min(again)
                 self.repeated(rows[i - 1][0], rows[i][0], stamps[i], label)
+            self.options.repeats[label] = len(again)
+            kept = [i for i in range(len(keys)) if i not in again]
+            rows, stamps = [rows[i] for i in kept], [stamps[i] for i in kept]
         if any(len(s) > 10 for s in stamps):
             stamps = [s + "T00:00:00" if len(s) == 10 else s for s in stamps]
         return rows, stamps
