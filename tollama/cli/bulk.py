@@ -95,6 +95,7 @@ def _fill(
             one.setdefault("id", f"series_{number - 1}")
             cut = data.cut_future(one, head["horizon"])
             yield json.dumps(cut, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        progress.total = number  # the file has been read: a bar from here on
 
     progress = ForecastProgress(sys.stderr, os.environ, total=None)
     progress.start(skipped)
