@@ -1,6 +1,8 @@
 """One operation of the store, once for every change that it makes: failed there, or killed there.
 
-    python store_driver.py ROOT WORK OPERATION KINDS HUB
+    python store_driver.py ROOT WORK OPERATION KINDS HUB STRIDE LAST
+
+With a STRIDE only every STRIDEth change, and the LAST ones, where what is new takes its place.
 
 Runs as a process of its own that forks a child for each case. Prints a JSON line a case that went
 wrong, and last one with the number of cases. After each case the home must be readable, in the old
@@ -15,17 +17,19 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 
 ROOT, WORK, OPERATION, KINDS, HUB = sys.argv[1:6]
+STRIDE, LAST = map(int, sys.argv[6:8])
 sys.path[:0] = [ROOT, os.path.dirname(os.path.abspath(__file__))]
 
 import disk  # noqa: E402
 
 from tollama.cli import main as cli  # noqa: E402
 from tollama.core import config  # noqa: E402
-from tollama.models import hub, runtime_install, runtimes, store, verification  # noqa: E402
+from tollama.models import hub, hub_child, runtime_install, runtimes, store, verification  # noqa: E402
 
 HOME = os.path.join(WORK, "home")
 GOLDEN = os.path.join(ROOT, "runners", "numpy", "tests", "golden")
@@ -68,6 +72,54 @@ def install_runtime() -> int:
     except OSError as error:
         return cli.report(TollamaError(str(error)))
     return 0
+
+
+class Download:
+    """The download child as a fork of this process, which has its libraries already.
+
+    It does what the real one does; only the start of an interpreter is saved, hundreds of times.
+    """
+
+    def __init__(self) -> None:
+        ins, outs, errors = os.pipe(), os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            for number, fd in enumerate((ins[0], outs[1], errors[1])):
+                os.dup2(fd, number)
+            os.closerange(3, max(*ins, *outs, *errors) + 1)
+            sys.stdin = os.fdopen(0, "r")
+            sys.stderr = os.fdopen(2, "w")
+            hub_child.main()
+        for fd in (ins[0], outs[1], errors[1]):
+            os.close(fd)
+        self.stdin = os.fdopen(ins[1], "wb")
+        self.stdout, self.stderr = os.fdopen(outs[0], "rb"), os.fdopen(errors[0], "rb")
+        self.code: int | None = None
+        self.lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        with self.lock:
+            if self.code is None:
+                done, status = os.waitpid(self.pid, os.WNOHANG)
+                self.code = os.waitstatus_to_exitcode(status) if done else None
+            return self.code
+
+    def wait(self) -> int:
+        while self.poll() is None:
+            time.sleep(0.001)
+        return self.code or 0
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            stream.close()
+        self.wait()
 
 
 # Each operation: what is there before it, then the operation.
@@ -231,15 +283,28 @@ def with_fault(work: Callable[[], int], kind: str, at: int) -> Callable[[], int]
     if os.path.exists(counter):
         os.unlink(counter)
     arguments = (HOME, counter, kind, at)
-    here = os.path.dirname(os.path.abspath(__file__))
-    boot = f"import sys\nsys.path.insert(0, {here!r})\nimport disk\ndisk.arm(*{arguments!r})\n"
 
     def run() -> int:
-        hub._BOOT = boot + hub._BOOT
         disk.arm(*arguments)
         return work()
 
     return run
+
+
+def learn(work: Callable[[], int]) -> None:
+    """Import here what the operation imports, so that not every child does."""
+
+    def names() -> dict[str, list[str]]:
+        work()
+        return {"modules": sorted(sys.modules)}
+
+    from importlib import import_module
+
+    _, found = forked(names)
+    for name in found["modules"]:
+        if name not in sys.modules and name != "__main__":
+            import_module(name)
+    shutil.rmtree(HOME, ignore_errors=True)
 
 
 def count() -> int:
@@ -250,7 +315,12 @@ def count() -> int:
 
 
 def main() -> None:
+    if OPERATION.startswith("pull-") or OPERATION == "pull":
+        from tollama.models import download, hub_listing, hub_wire  # noqa: F401
+
+        hub._start = Download  # type: ignore[assignment]
     before, work = OPERATIONS[OPERATION]
+    learn(work)
     template = os.path.join(WORK, "template")
     os.makedirs(HOME)
     for step in before:
@@ -269,6 +339,8 @@ def main() -> None:
     cases = 0
     for kind in KINDS.split(","):
         for at in range(total):
+            if at % STRIDE and at < total - LAST:
+                continue
             cases += 1
             begin(template)
             code, _ = forked(with_fault(work, kind, at))

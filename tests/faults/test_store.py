@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -62,29 +63,35 @@ def work_folder(tmp_path: Path) -> Path:
     return work
 
 
-def run(work: Path, operation: str, kinds: str, hub_url: str = "none") -> list[dict]:
+def run(
+    work: Path, operation: str, kinds: str, hub_url: str = "none", stride: int = 1, last: int = 0
+) -> list[dict]:
     driver = Path(__file__).with_name("store_driver.py")
     done = subprocess.run(
-        [sys.executable, str(driver), str(ROOT), str(work), operation, kinds, hub_url],
+        [sys.executable, str(driver), str(ROOT), str(work), operation, kinds, hub_url,
+         str(stride), str(last)],
         env={"PATH": "/usr/bin:/bin", "HOME": str(work), "TOLLAMA_HOME": str(work / "home")},
         capture_output=True,
         text=True,
-        timeout=280,
-    )
+        timeout=900,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     *wrong, summary = map(json.loads, done.stdout.splitlines())
     assert summary["changes"] > 0, "nothing was changed on the disk: the shim sees nothing"
     return wrong
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("operation", LOCAL)
 def test_a_failing_disk_leaves_the_old_or_the_new_state(operation, tmp_path):
     assert run(work_folder(tmp_path), operation, "ENOSPC,EIO,crash") == []
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["ENOSPC", "EIO", "crash"])
 @pytest.mark.parametrize("operation", PULLS)
 def test_a_failing_disk_under_a_pull_leaves_the_old_or_the_new_state(
     operation, kind, tmp_path, hub
 ):
-    assert run(work_folder(tmp_path), operation, kind, hub.url) == []
+    stride, last = (1, 0) if os.environ.get("FAULTS") == "all" else (6, 15)
+    assert run(work_folder(tmp_path), operation, kind, hub.url, stride, last) == []

@@ -21,6 +21,7 @@ from tollama.daemon.http_message import Limits
 from tollama.daemon.limits import Clients
 from tollama.daemon.routes import ROUTES, Router
 from tollama.daemon.service import Service
+from tollama.models import store
 
 # How long running requests may take when we are told to end, and their last answers after that.
 DRAIN_S = 7.0
@@ -92,6 +93,11 @@ def run(
     `changes` are variables that the command line replaces.
     """
     environ = {**os.environ, **(changes or {})}
+    if sys.platform != "win32":
+        import resource
+
+        # What crashes, and a runner may, must not leave series and keys on the disk.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     home = config.home(environ)
     try:
         stored = config.read(home)
@@ -118,6 +124,10 @@ def run(
         form=config.get("TOLLAMA_LOG_FORMAT", environ),
         stream=sys.stderr,
     )
+    if store.has_debris(home):
+        from tollama.models import staging
+
+        staging.tidy(home)
     service = Service(home=home, environ=environ, log=log.message)
     try:
         server = make_server(service, address, log, socket=socket)

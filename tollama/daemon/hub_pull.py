@@ -20,7 +20,7 @@ from tollama.core.errors import (
     InvalidRequest,
     TollamaError,
 )
-from tollama.models import blobs, families, hub, pulls, store
+from tollama.models import blobs, families, hub, pulls, staging, store
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -60,6 +60,8 @@ def run(
 ) -> store.Installed:
     """Pull a plan's repository and install it; gives the installed model."""
     spec = spec_of(plan)
+    if store.has_debris(home):
+        staging.tidy(home)
     installed = _installed(home, plan.name)
     if installed is not None and not force and _current(installed, plan, spec, cancelled):
         on_event({"status": "already present"})
@@ -76,16 +78,33 @@ def run(
             message = "TLS certificates are not verified (insecure)"
             on_event({"status": "warning", "message": message})
 
-    pulled = hub.pull(spec, on_event=relay, cancelled=cancelled)
-    on_event({"status": "writing manifest"})
-    manifest = pulls.snapshot_manifest(
-        plan,
-        known,
-        snapshot=pulled.snapshot_path,
-        commit=pulled.commit_sha,
-        files=pulled.files,
-    )
-    return store.write(home, manifest)
+    def manifest_of(pulled: hub.Pulled) -> dict[str, Any]:
+        on_event({"status": "writing manifest"})
+        return pulls.snapshot_manifest(
+            plan,
+            known,
+            snapshot=pulled.snapshot_path,
+            commit=pulled.commit_sha,
+            files=pulled.files,
+        )
+
+    if installed is None or spec.hf_home or not os.path.isdir(plan.dest):
+
+        def finish(pulled: hub.Pulled) -> None:
+            store.write(home, manifest_of(pulled))
+
+        hub.pull(spec, on_event=relay, cancelled=cancelled, finish=finish)
+        return store.get(home, plan.name)
+    # Beside what is there, and then in its place in one step: never some files of either.
+    with staging.folder(home) as place:
+        complete = os.path.join(place, "model")
+
+        def replace(pulled: hub.Pulled) -> None:
+            store.install(home, manifest_of(pulled), complete)
+
+        spec = spec._replace(into=os.path.join(complete, "snapshot"))
+        hub.pull(spec, on_event=relay, cancelled=cancelled, finish=replace)
+    return store.get(home, plan.name)
 
 
 def _offline(spec: hub.PullSpec) -> bool:

@@ -133,10 +133,17 @@ def problem_on_disk(path: str, size: int | None, sha256: str | None) -> str | No
 
 
 class Place:
-    """Where one pull puts its files; `snapshot` is the folder that a runner will load."""
+    """Where one pull puts its files; `snapshot` is the folder that a runner will load.
 
-    def __init__(self, *, dest: str | None, hf_home: str | None, repo_id: str) -> None:
+    With `into` the files are put together there, and those that are in `dest` already are shared:
+    whoever asked puts the new folder in the old one's place.
+    """
+
+    def __init__(
+        self, *, dest: str | None, hf_home: str | None, repo_id: str, into: str | None = None
+    ) -> None:
         self.cache: str | None = None
+        self.into = None if hf_home else into
         self.snapshot = dest or ""
         if hf_home:
             folder = "models--" + repo_id.replace("/", "--")
@@ -183,10 +190,15 @@ class Place:
         return os.path.join(self.snapshot, *path.split("/"))
 
     def finish(self, path: str, key: str) -> None:
-        """Put a part, complete and verified, in its place."""
-        target = self.target(path, key)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.replace(self.part(key, path), target)
+        """Put a part, complete and verified, in its place, where the file is not there already."""
+        part, target = self.part(key, path), self.target(path, key)
+        if self.into:
+            name = os.path.join(self.into, *path.split("/"))
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+            share(part if os.path.exists(part) else target, name)
+        elif os.path.exists(part):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(part, target)
 
     def link(self, path: str, key: str) -> None:
         """Show a blob of a cache under its name in the snapshot."""
@@ -201,11 +213,8 @@ class Place:
             os.unlink(name)
         try:
             os.symlink(os.path.relpath(blob, os.path.dirname(name)), name)
-        except OSError:  # no links here (Windows without the right): a second name, else a copy
-            try:
-                os.link(blob, name)
-            except OSError:
-                shutil.copyfile(blob, name)
+        except OSError:  # no links here (Windows without the right)
+            share(blob, name)
 
     def note_ref(self, revision: str, commit: str) -> None:
         """Record which commit a branch stood for, as other tools do."""
@@ -219,6 +228,8 @@ class Place:
 
     def tidy(self, paths: set[str]) -> None:
         """After a success: drop other versions' parts and, in a folder, other commits' files."""
+        if self.into:
+            return
         shutil.rmtree(self.parts, ignore_errors=True)
         if self.cache:
             return
@@ -266,6 +277,14 @@ def size_text(size: float) -> str:
         size /= 1000
         units.pop(0)
     return f"{size:.1f} {units[0]}"
+
+
+def share(source: str, name: str) -> None:
+    """A second name for a file's bytes, a copy where the disk has no such thing."""
+    try:
+        os.link(source, name)
+    except OSError:
+        shutil.copyfile(source, name)
 
 
 def forget(path: str) -> None:

@@ -191,8 +191,7 @@ class Download:
         there before whole.
         """
         try:
-            if os.path.exists(self.part):
-                self.place.finish(self.file.path, self.key)
+            self.place.finish(self.file.path, self.key)
             self.place.link(self.file.path, self.key)
         except OSError as error:
             raise disk_error(error) from None

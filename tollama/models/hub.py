@@ -27,8 +27,9 @@ from tollama.models import blobs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
+    T = TypeVar("T")
     OnEvent = Callable[[dict[str, Any]], None]
 
 _BOOT = """\
@@ -53,7 +54,8 @@ class PullSpec(NamedTuple):
 
     Files go to `dest`, or to Hugging Face's cache under `hf_home` when that is set. `dest` belongs
     to the pull: files of another commit in it go away when the pull succeeds, and not before.
-    `patterns` replaces the usual choice of files. With `inside` only these hosts may have addresses
+    With `into`, a new folder, `dest` is left alone: the files are put together there. `patterns`
+    replaces the usual choice of files. With `inside` only these hosts may have addresses
     of a private network.
     """
 
@@ -76,6 +78,7 @@ class PullSpec(NamedTuple):
     stall_timeout: float = 30.0
     tries: int = 8
     inside: list[str] | None = None
+    into: str | None = None
 
 
 class Pulled(NamedTuple):
@@ -88,15 +91,28 @@ class Pulled(NamedTuple):
     digest: str
 
 
-def pull(spec: PullSpec, *, on_event: OnEvent, cancelled: threading.Event | None = None) -> Pulled:
+def pull(
+    spec: PullSpec,
+    *,
+    on_event: OnEvent,
+    cancelled: threading.Event | None = None,
+    finish: Callable[[Pulled], None] | None = None,
+) -> Pulled:
     """Fetch and verify a model's files; raises HubError and its kin, DiskFull, Cancelled.
 
     What was received survives any end of this process or of the child; the next pull goes on from
-    there.
+    there. `finish` is called while no other process can pull into the same place.
     """
+
+    def end(result: dict[str, Any]) -> Pulled:
+        pulled = Pulled(**result)
+        if finish is not None:
+            finish(pulled)
+        return pulled
+
     if spec.offline or spec.local_files_only:
-        return _from_cache(spec, on_event)
-    return Pulled(**_ask_child("pull", spec, {}, on_event, cancelled))
+        return end(_from_cache(spec, on_event)._asdict())
+    return _ask_child("pull", spec, {}, on_event, cancelled, end)
 
 
 def check_head(spec: PullSpec, cancelled: threading.Event | None = None) -> str:
@@ -108,7 +124,7 @@ def check_head(spec: PullSpec, cancelled: threading.Event | None = None) -> str:
 
 def look(spec: PullSpec, cancelled: threading.Event | None = None) -> dict[str, Any]:
     """The hub's commit_sha of a revision, and its date as the answer's header has it."""
-    return _ask_child("head", spec, {}, _ignore, cancelled)
+    return _ask_child("head", spec, {}, _ignore, cancelled, dict)
 
 
 def read_file(
@@ -117,7 +133,7 @@ def read_file(
     """The commit and the text of one small file, such as config.json, before anything is pulled."""
     if not (spec.offline or spec.local_files_only):
         extra = {"path": path, "limit": limit}
-        answer = _ask_child("read", spec, extra, _ignore, cancelled)
+        answer = _ask_child("read", spec, extra, _ignore, cancelled, dict)
         return str(answer["commit_sha"]), str(answer["text"])
     place, commit = _cached(spec)
     try:
@@ -217,7 +233,8 @@ def _ask_child(
     extra: dict[str, Any],
     on_event: OnEvent,
     cancelled: threading.Event | None,
-) -> dict[str, Any]:
+    finish: Callable[[dict[str, Any]], T],
+) -> T:
     params = {**spec._asdict(), **extra}
     params["ca_bundle"] = spec.ca_bundle or _ca_of_environment()
     with _start() as child:
@@ -227,7 +244,7 @@ def _ask_child(
         watch = threading.Thread(target=_kill_when_cancelled, args=(child, cancelled), daemon=True)
         watch.start()
         try:
-            return _conversation(child, method, params, on_event, cancelled, tail, drain)
+            return finish(_conversation(child, method, params, on_event, cancelled, tail, drain))
         finally:
             child.kill()
             child.wait()

@@ -54,6 +54,8 @@ def main() -> None:
     task = Task(frames, frame["id"], frame["params"])
     try:
         task.send(result=getattr(task, frame["method"])())
+        # The place stays locked until the parent, who has work to do there, ends us.
+        threading.Event().wait()
     except TollamaError as error:
         task.fail(error)
     except BaseException as error:
@@ -151,7 +153,9 @@ class Task:
             files.append(file)
             if not (file.sha256 or file.blob_id):
                 self.warn(f"{file.path}: the hub gives no hash for it, so it cannot be verified")
-        place = Place(dest=spec["dest"], hf_home=spec["hf_home"], repo_id=spec["repo_id"])
+        place = Place(
+            dest=spec["dest"], hf_home=spec["hf_home"], repo_id=spec["repo_id"], into=spec["into"]
+        )
         place.use_commit(commit)
         progress = Progress(sum(file.size or 0 for file in files), len(files))
         limiter = Limiter(spec["limit_rate"])
@@ -174,7 +178,7 @@ class Task:
         found.sort(key=lambda file: str(file["path"]))
         return {
             "commit_sha": commit,
-            "snapshot_path": place.snapshot,
+            "snapshot_path": place.into or place.snapshot,
             "files": found,
             "size_bytes": sum(f.size for f in fetched),
             "digest": digest_of(found),
@@ -281,7 +285,7 @@ def largest_hash(files: list[Remote]) -> str:
 
 @contextlib.contextmanager
 def locked(place: Place, task: Task) -> Iterator[None]:
-    """Hold the place against other processes that pull into it; the system frees it on any end."""
+    """Hold the place against other processes that pull into it, until this process ends."""
     try:
         import fcntl
     except ImportError:  # Windows: the daemon alone keeps two pulls of one model apart
@@ -304,7 +308,4 @@ def locked(place: Place, task: Task) -> Iterator[None]:
                 task.warn("another process is pulling this model; waiting for it")
             time.sleep(TICK)
         os.close(descriptor)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    yield

@@ -3,7 +3,8 @@
     models/.staging/<id>         on the same disk as the models, so that a rename is enough
     models/.staging/<id>.lock    held while <id> is in use; the kernel drops it when a process dies
 
-What a killed process left is cleared by the next one that stages something.
+What a killed process left is cleared by the next one that stages something or pulls, and by the
+daemon when it starts.
 
 Not covered: the step that installs (store.install) and partial downloads, kept on purpose.
 """
@@ -15,7 +16,7 @@ import os
 import shutil
 import time
 
-from tollama.core.errors import DiskFull
+from tollama.core.errors import DiskFull, TollamaError
 from tollama.models import blobs, files, store
 
 TYPE_CHECKING = False
@@ -50,6 +51,16 @@ def folder(home: str) -> Iterator[str]:
             with store.changing(home), contextlib.suppress(OSError):
                 os.unlink(path + ".lock")
                 os.rmdir(base)
+
+
+def tidy(home: str) -> None:
+    """Clear what killed processes left, here and beside the models; never raises."""
+    with contextlib.suppress(OSError, TollamaError), store.changing(home):
+        store.sweep(home)
+        if os.path.isdir(root(home)):
+            _sweep(root(home))
+            with contextlib.suppress(OSError):
+                os.rmdir(root(home))
 
 
 def _sweep(base: str) -> None:

@@ -110,18 +110,29 @@ def listed(home: str) -> tuple[list[Installed], list[str]]:
     return sorted(found, key=lambda m: m.name.lower()), warnings
 
 
+def has_debris(home: str) -> bool:
+    """Whether killed changes, or some that are at work, have something beside the models."""
+    try:
+        return any(child.startswith(".") for child in os.listdir(models_folder(home)))
+    except OSError:
+        return False
+
+
 def get(home: str, name: str) -> Installed:
     """A model by name; raises ModelNotFound."""
+    path = folder(home, name)
     try:
-        return _read(folder(home, name))
+        return _read(path)
     except FileNotFoundError:
-        raise ModelNotFound(
-            f"model '{name}' is not installed; install it with: tollama pull {name}"
-        ) from None
+        pass
+    if _heal(home, OLD + os.path.basename(path)):
+        with contextlib.suppress(FileNotFoundError):
+            return _read(path)
+    raise ModelNotFound(f"model '{name}' is not installed; install it with: tollama pull {name}")
 
 
 def _heal(home: str, child: str) -> bool:
-    """Put back what a change has set aside, if it is no longer at work; whether there was any."""
+    """Put back what a killed change has set aside; whether there was any."""
     if not child.startswith(OLD):
         return False
     aside = os.path.join(models_folder(home), child)
@@ -242,7 +253,7 @@ def delete(home: str, name: str, *, purge: bool = False) -> None:
             os.rename(target, trash)
         except OSError as error:
             raise files.translate(error, f"cannot remove model '{name}'") from error
-        _sweep(home)
+        sweep(home)
     if purge and snapshot and not snapshot.startswith(target):
         # models--ORG--NAME/snapshots/<commit>: the repository's whole folder goes.
         repository = os.path.dirname(os.path.dirname(snapshot))
@@ -281,7 +292,7 @@ def _replace(home: str, target: str, staging: str) -> None:
         os.rename(staging, target)
         files.sync_folder(models_folder(home))
     finally:
-        _sweep(home)
+        sweep(home)
 
 
 def _put_back(home: str) -> None:
@@ -292,7 +303,7 @@ def _put_back(home: str) -> None:
             os.rename(os.path.join(models_folder(home), child), target)
 
 
-def _sweep(home: str) -> None:
+def sweep(home: str) -> None:
     """Remove what changes, killed ones too, left behind."""
     _put_back(home)
     for child in os.listdir(models_folder(home)):
