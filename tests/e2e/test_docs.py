@@ -1,8 +1,9 @@
 """Every command in a ```bash or ```console block of the README and docs/, run as it stands.
 
 Addresses and tools of the reader's world become the tests' own: `tollama` is the built file, the
-hub a fake one on loopback, localhost:11435 the page's daemon. INSTEAD names the commands that are
-run in another form, or not at all, with the reason. docs/clients.md has a test of its own
+hub a fake one on loopback, localhost:11435 the page's daemon. INSTEAD and OUTSIDE name the commands
+that are run in another form, or not at all, with the reason; of those at least the arguments are
+parsed. docs/clients.md has a test of its own
 (tests/clients/test_docs_clients.py); what docs/troubleshooting.md quotes is provoked by
 test_troubleshooting.py.
 """
@@ -16,10 +17,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub
+
+from tollama.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {"clients.md", "troubleshooting.md"}
@@ -76,12 +80,27 @@ INSTEAD = {
         "tollama completion zsh",
         "bash runs this: tests/unit/test_shell_completion.py",
     ),
+    "tollama service install --user --now": (
+        "tollama service install --user --force || test -f .config/systemd/user/tollama.service",
+        "nothing is started on a machine that runs tests: tests/unit/test_service_units.py",
+    ),
+    "tollama service remove --user": (
+        "tollama service remove --user || test ! -e .config/systemd/user/tollama.service",
+        "as above",
+    ),
+    "python3 build_zipapp.py": (None, "the tests run what it has built"),
     "tollama run median sales.csv --horizon 3 --option window=6": (
         None,
         "the page's own family: tests/unit/test_runner_docs.py",
     ),
 }
-NOT_RUN = 13
+OUTSIDE = {
+    "sudo ": "changes the machine: tests/unit/test_service_units.py",
+    "docker ": "needs a container engine: tests/e2e/test_service_examples.py",
+}
+"""Beginnings of commands that are not run."""
+
+NOT_RUN = 14
 """How many commands of INSTEAD are not run in any form: every further one is a decision."""
 
 
@@ -229,13 +248,23 @@ def served(command: str, work: Path, environ: dict[str, str]) -> None:
     assert process.returncode in (0, 130), errors
 
 
+def parsed(command: str) -> None:
+    """Parse the arguments of a command of tollama, whatever comes before it."""
+    words = shlex.split(command)
+    for word, name in zip(words, words[1:], strict=False):
+        if re.fullmatch(r"tollama|.*tollama\.pyz", word) and name in cli.TABLE:
+            module = import_module(f"tollama.cli.{cli.TABLE[name].module}")
+            cli.build(cli.TABLE[name], module).parse_args(words[words.index(name) + 1 :])
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_the_commands_of_a_page_run(page, world):
     work, environ, daemon = world
     prepared(page, work, environ)
     for command in commands(page):
         instead = INSTEAD.get(command, (command, ""))[0]
-        if instead is None or not _able(instead):
+        if instead is None or command.startswith(tuple(OUTSIDE)) or not _able(instead):
+            parsed(command)
             continue
         instead = here(instead, daemon.url)
         if re.search(r"\btollama serve\b", instead):
