@@ -10,6 +10,7 @@ test_troubleshooting.py.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -251,7 +252,7 @@ def served(command: str, work: Path, environ: dict[str, str]) -> None:
 def parsed(command: str) -> None:
     """Parse the arguments of a command of tollama, whatever comes before it."""
     words = shlex.split(command)
-    for word, name in zip(words, words[1:], strict=False):
+    for word, name in itertools.pairwise(words):
         if re.fullmatch(r"tollama|.*tollama\.pyz", word) and name in cli.TABLE:
             module = import_module(f"tollama.cli.{cli.TABLE[name].module}")
             cli.build(cli.TABLE[name], module).parse_args(words[words.index(name) + 1 :])
