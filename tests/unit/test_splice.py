@@ -1,4 +1,5 @@
 import json
+import math
 import random
 
 import pytest
@@ -115,3 +116,50 @@ def test_a_large_text_is_read_as_json_reads_it(monkeypatch, seed):
             wanted = outcome(json.loads, text)
             assert outcome(lambda t: splice.parse(t.encode()), text) == wanted, text
             assert outcome(lambda t: splice.split(t.encode()).value, text) == wanted, text
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.none()
+
+
+def shape(value):
+    """What is left of a value without the digits of its numbers."""
+    if isinstance(value, dict):
+        return {name: shape(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [shape(one) for one in value]
+    return "number" if type(value) in (int, float) else value
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"id": st.text(), "target": st.lists(numbers)}, optional={"x": values}
+        )
+    ),
+    st.lists(st.floats(0.01, 0.99)),
+)
+def test_what_is_skimmed_has_the_shape_of_what_is_read(series, quantiles):
+    text = json.dumps({"quantiles": quantiles, "series": series, "z": 1.5})
+    found, whole = splice.skim(text.encode()), splice.split(text.encode())
+    assert shape(found.value) == shape(whole.value)
+    assert found.value["quantiles"] == quantiles
+    assert found.value["z"] == 1.5
+    assert (found.text, found.items, found.array) == (whole.text, whole.items, whole.array)
+
+
+@pytest.mark.parametrize(
+    "number", ["1e999", "1.5E999", "-1e+999", "1" + "0" * 400 + ".0", "-" + "9" * 400 + ".5"]
+)
+def test_a_number_that_overflows_is_never_skimmed(number):
+    body = splice.skim(b'{"series":[{"target":[1.5,%s]}]}' % number.encode())
+    assert not body.skimmed
+    assert not math.isfinite(body.value["series"][0]["target"][1])
+
+
+def test_plain_numbers_are_skimmed_also_in_a_large_text():
+    target = [0.25, -17.5, 3] * 40_000
+    body = splice.skim(json.dumps({"series": [{"target": target}, {"target": [1.5]}]}).encode())
+    assert body.skimmed
+    assert len(body.text) > splice.LARGE
+    assert [len(one["target"]) for one in body.value["series"]] == [120_000, 1]
+    assert json.loads(body.slice(1, 2)) == {"series": [{"target": [1.5]}]}

@@ -186,6 +186,13 @@ class Forecasting:
 
     def start(self, raw: bytes, *, request_id: str, client: Client) -> Running:
         """Check a body and hand it to the scheduler; raises InvalidRequest before ModelNotFound."""
+        body = splice.skim(raw)
+        try:
+            return self._start(body, request_id, client, "forecast")
+        except InvalidRequest:
+            if not body.skimmed:
+                raise
+        # What is wrong is said with the values as they are.
         return self._start(splice.split(raw), request_id, client, "forecast")
 
     def embed(self, raw: bytes, *, request_id: str, client: Client) -> bytes:
