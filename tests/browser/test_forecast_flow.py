@@ -88,6 +88,18 @@ def test_hover_and_keys_read_values_and_zoom(daemon, visit, view):
     page.get_by_role("button", name="All: show everything").click()
     page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("button", name="Zoom out").click()
+    hint = page.locator(".chart-tools .hint")
+    page.keyboard.press("Tab")
+    frame.focus()
+    for key in ("0", "+", "+"):
+        page.keyboard.press(key)
+    seen_of = hint.text_content()
+    assert " of 156 steps in view" in seen_of
+    end = frame.locator("canvas").evaluate("(c) => c.toDataURL()")
+    page.keyboard.press(",")
+    assert frame.locator("canvas").evaluate("(c) => c.toDataURL()") != end
+    page.keyboard.press("0")
+    assert "in view" not in hint.text_content()
 
 
 def test_a_table_of_several_series_is_recognised_and_corrected(daemon, visit, view):
@@ -129,6 +141,48 @@ def test_gaps_are_reported_and_pasted_text_is_read(daemon, visit, view):
     page.fill("#paste", "nothing,here\n")
     page.click("#use-paste")
     assert "expected rows below the header" in page.locator("#load-error").text_content()
+
+
+def test_files_of_sheets_are_read_and_others_are_refused_in_words(daemon, visit, tmp_path):
+    seen = visit(daemon)
+    page = seen.open()
+    table = "Datum\tUmsatz\n" + "".join(f"{d:02}.01.2024\t1.{d:03},5\n" for d in range(1, 29))
+    for name, raw in {
+        "umlaute.csv": table.replace("Umsatz", "Ertr\u00e4ge").encode("cp1252"),
+        "unicode.txt": table.encode("utf-16"),
+    }.items():
+        path = tmp_path / name
+        path.write_bytes(raw)
+        seen.load_path(path)
+        page.locator("#data-title", has_text=name).wait_for()
+        assert "daily (D)" in page.locator("#facts").text_content()
+        page.click("#change-data")
+    for name, raw, said in (
+        ("book.xlsx", b"PK\x03\x04\0\0", "is no text: save the sheet as CSV first"),
+        ("huge.csv", b"2024-01-01,1\n" * 3_200_000, "a browser reads up to 40 MB"),
+        ("words.csv", b"a,b\nx,y\nz,w\n", "no column holds numbers to forecast"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(raw)
+        seen.load_path(path)
+        page.get_by_text(said).wait_for()
+
+
+def test_a_long_series_is_copied_as_a_command_that_runs(daemon, visit):
+    if not shutil.which("curl"):
+        pytest.skip("curl is not here")
+    seen = visit(daemon)
+    page = seen.open()
+    rows = "".join(f"{1000 + math.sin(i / 4) + i % 7:.6f}\n" for i in range(20_000))
+    seen.load("y\n" + rows, "long.csv")
+    seen.choose_models("forecast", "naive")
+    seen.forecast()
+    assert page.locator(".chart-tools .hint").text_content().endswith("double-click for all")
+    page.get_by_role("button", name="Copy as curl").click()
+    command = page.locator("dialog textarea").input_value()
+    assert len(command) > 200_000
+    done = subprocess.run(["sh"], input=command.encode(), capture_output=True, check=True)
+    assert len(json.loads(done.stdout)["forecasts"][0]["mean"]) == 12
 
 
 def test_a_file_is_dropped_anywhere(daemon, visit):
@@ -193,6 +247,9 @@ def test_anomalies_are_marked_and_listed(daemon, visit, view):
     rows.first.wait_for()
     assert rows.first.locator("th").text_content() == "2020-11"
     assert page.locator(".legend").get_by_text("anomaly").is_visible()
+    page.get_by_role("button", name="Zoom in").click()
+    rows.first.get_by_role("button", name="2020-11").click()
+    assert page.evaluate("document.activeElement.className") == "chart-frame"
     seen.check()
     page.get_by_role("button", name="Clear").click()
     assert page.locator(".anomalies").count() == 0

@@ -1,6 +1,9 @@
 """The Models tab: list, details, pull with progress and cancel, delete, unload; API keys."""
 
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -169,6 +172,57 @@ def test_without_a_key_the_page_says_what_it_could_not_read(start, visit):
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     page.locator("#page-error").get_by_text("an API key is needed").wait_for()
     seen.said = [line for line in seen.said if "401 (Unauthorized)" not in line]
+
+
+def test_a_key_that_may_not_do_enough_can_be_changed(start, visit):
+    daemon = start(TOLLAMA_API_KEYS=f"admin:{KEY},read:{KEY}-read")
+    seen = visit(daemon)
+    page = seen.open()
+    assert not page.locator("#key").is_visible()
+    page.fill("#api-key", f"{KEY}-read")
+    page.keyboard.press("Enter")
+    page.click("#use-example")
+    page.click("#run-forecast")
+    page.get_by_text("this API key has the scope 'read'").wait_for()
+    page.get_by_role("button", name="API key", exact=True).click()
+    page.fill("#api-key", KEY)
+    page.keyboard.press("Enter")
+    seen.forecast()
+    seen.said = [line for line in seen.said if "401 (" not in line and "403 (" not in line]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a killed process is a POSIX notion")
+def test_a_daemon_that_is_killed_is_said_in_words_and_welcomed_back(start, visit, pyz):
+    daemon = start()
+    seen = visit(daemon)
+    page = seen.open()
+    rows = (f"s{n},2020-{m:02},{n + m}\n" for n in range(1500) for m in range(1, 13))
+    seen.load("id,month,y\n" + "".join(rows))
+    page.get_by_label("Series", exact=True).first.select_option("all")
+    page.click("#run-forecast")
+    page.get_by_text(" of 1,500").wait_for()
+    daemon.process.kill()
+    page.locator("#forecast-status").get_by_text("is it still running?").wait_for()
+    page.click("#run-forecast")
+    page.locator("#forecast-status").get_by_text("does not answer").wait_for()
+    page.click("#tab-models")
+    page.locator("#models-list").get_by_text("does not answer").wait_for()
+
+    command = [sys.executable, "-I", "-S", str(pyz), "serve", "--port", str(daemon.port)]
+    env = {**os.environ, "TOLLAMA_HOME": str(daemon.home)}
+    again = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert b" listening on " in again.stdout.readline()
+        page.locator(".model").first.wait_for()
+        page.locator("#runtimes strong").first.wait_for()
+        page.click("#tab-forecast")
+        seen.forecast()
+        assert not page.locator("#forecast-status .notice").count()
+    finally:
+        again.terminate()
+        again.wait(20)
+        again.stdout.close()
+    seen.said = [line for line in seen.said if "ERR_" not in line]
 
 
 def test_a_daemon_that_has_gone_is_said_in_words(start, visit):
