@@ -9,7 +9,7 @@ import pytest
 from fake_runner import Bench, eventually, launch, results
 from prometheus_client.parser import text_string_to_metric_families
 
-from tollama.core.errors import Cancelled, DiskFull, QueueFull
+from tollama.core.errors import BY_CODE, Cancelled, DiskFull, QueueFull
 from tollama.daemon import metrics, metrics_text
 from tollama.daemon.metrics import MODELS, Metrics
 from tollama.daemon.routes import ROUTES
@@ -188,7 +188,7 @@ def test_queue_and_run_time_are_apart(bench):
     assert (sum(meter.queue.counts), meter.queue.sum) == (2, 2.0)
     assert (sum(meter.run.counts), meter.run.sum) == (2, 9.0)
     assert meter.busy == 9.0
-    assert meter.jobs == {"ok": 2}
+    assert {code: count for code, count in meter.jobs.items() if count} == {"ok": 2}
 
 
 def test_batches_are_counted_by_their_jobs(bench):
@@ -216,6 +216,14 @@ def test_outcomes_have_the_codes_of_errors(bench):
     assert of(bench).jobs["queue_full"] == 1
     process.die()
     eventually(lambda: of(bench).restarts == 1)
+
+
+def test_what_alerts_ask_for_is_there_before_it_happens(service):
+    service.metrics.meter(launch())
+    found = scraped(service)
+    for code in ("queue_full", "deadline_exceeded", "runner_crashed"):
+        assert code in BY_CODE
+        assert found[f"tollama_model_jobs_total{{family=fake,model=m,outcome={code}}}"] == 0
 
 
 def test_counts_outlive_the_model_and_go_on(bench):
