@@ -232,3 +232,10 @@ def test_two_files_of_bulk_output_are_equal_after_an_interruption(tollama, tmp_p
     found = tollama(*args, "-o", str(broken))
     assert "going on after 100 series" in found.stderr
     assert broken.read_text() == whole.read_text()
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv", "table"])
+def test_data_are_utf8_in_a_locale_that_is_not(tollama, form):
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = ("run", "naive", "examples/retail.csv", "--horizon", "1", "--format", form)
+    assert "Évora" in tollama(*command, **ascii_only, check=0).stdout

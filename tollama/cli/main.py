@@ -225,6 +225,7 @@ def main(argv: list[str]) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    speak_utf8(sys.stdout)
     try:
         catch_interrupts()
         code = dispatch(argv)
@@ -244,6 +245,16 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         return report(TollamaError(f"{error.filename or ''}: {reason}".lstrip(": ")))
+
+
+def speak_utf8(stream: Any) -> None:
+    """Make data UTF-8 in every locale; a terminal of another one shows what letters it has."""
+    encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
+    if encoding not in ("utf-8", "utf8") and hasattr(stream, "reconfigure"):
+        if stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8")
 
 
 def catch_interrupts() -> None:
