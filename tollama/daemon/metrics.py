@@ -65,7 +65,7 @@ class Meter:
         self.run = Histogram(SECONDS)
         self.batches = Histogram(JOBS)
         self.busy = 0.0
-        # What alerts ask for is there before it happens: a counter that begins with 1 shows no rise.
+        # What alerts ask for is there from the start: a counter that begins with 1 shows no rise.
         self.jobs: defaultdict[str, int] = defaultdict(int, dict.fromkeys(EXPECTED, 0))
         self.loads = 0
         self.restarts = 0
