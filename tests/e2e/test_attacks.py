@@ -131,7 +131,7 @@ def test_a_request_cannot_forge_a_line_of_the_log(start):
         f"GET /x HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: a\t{fake} status=200\r\n\r\n",
         "GET /x\x1b[2J HTTP/1.1\r\nHost: localhost\r\n\r\n",
         f"GET /x HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: a\n{fake}\r\n\r\n",
-        f'GET /status=200"level=error HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {"i" * 9000}\r\n\r\n',
+        f'GET /status=200"level=error HTTP/1.1\r\nHost: x\r\nX-Request-ID: {"i" * 9000}\r\n\r\n',
     ):
         raw(daemon, data.encode("latin-1"))
     until(lambda: len([line for line in daemon.log if "status=" in line]) >= 5, "five lines")
@@ -162,7 +162,7 @@ DEEP = b'{"model":"naive","horizon":1,"series":' + b"[" * 200_000
      b'{"model":"naive","horizon":true,"series":[{"target":[true]}]}',
      '{"model":"naive"}'.encode("utf-16"), b'\xef\xbb\xbf{"model":"naive"}',
      b'{"model":"naive","horizon":-1,"series":[{"target":[-0.0,1e-400]}]}'],
-    ids=["deep list", "deep object", "open", "digits", "infinite", "bools", "utf-16", "bom", "minus"],
+    ids=["list", "object", "open", "digits", "infinite", "bools", "utf-16", "bom", "minus"],
 )  # fmt: skip
 def test_json_that_breaks_parsers_is_a_400(daemon, data):
     status, _, answer = daemon.request("POST", "/v1/forecast", data)
@@ -174,7 +174,7 @@ def test_a_small_request_cannot_ask_for_a_huge_answer(daemon):
     body = {"model": "naive", "horizon": 100_000, "quantiles": [n / 1000 for n in range(1, 1000)],
             "series": [{"target": [1]}] * 100}  # fmt: skip
     status, _, data = daemon.request("POST", "/v1/forecast", body)
-    assert status == 400 and b"output" in data.lower() or b"values" in data
+    assert status == 400 and b"values" in data
 
 
 class Liar(http.server.BaseHTTPRequestHandler):
