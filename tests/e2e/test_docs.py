@@ -77,6 +77,10 @@ INSTEAD = {
         "$(TOLLAMA_HOME=keys tollama keys list --format json | jq -r '.keys[0].id')",
         "the id is the reader's own",
     ),
+    "tollama list --base-url https://localhost:11435 --ca-bundle cert.pem": (
+        "tollama list --ca-bundle cert.pem",
+        "the page's daemon speaks http: tests/e2e/test_security.py has one that does not",
+    ),
     'eval "$(tollama completion zsh)"': (
         "tollama completion zsh",
         "bash runs this: tests/unit/test_shell_completion.py",
