@@ -178,7 +178,8 @@ def place(kind: str, user: bool) -> str:
 def commands(kind: str, user: bool, path: str) -> tuple[list[list[str]], list[list[str]]]:
     """What starts the service, now and at every boot or login, and what ends that."""
     if kind == "launchd":
-        domain = f"gui/{os.getuid()}" if user else "system"
+        number = os.getuid() if hasattr(os, "getuid") else "UID"  # printed on another system
+        domain = f"gui/{number}" if user else "system"
         return [["launchctl", "bootstrap", domain, path]], [
             ["launchctl", "bootout", f"{domain}/{units.LABEL}"]
         ]
