@@ -383,6 +383,31 @@ def test_what_comes_after_a_cutoff_changes_nothing_before_it(daemon):
     assert forecasts(target)[0] == forecasts(changed)[0]
 
 
+def test_a_backtest_meets_values_of_the_same_day_over_gaps(daemon):
+    days = [day for day in range(1, 31) if day not in (9, 26, 27)]
+    found = daemon.json(
+        "POST",
+        "/api/backtest",
+        {
+            "models": ["drift"],
+            "horizon": 4,
+            "windows": 2,
+            "metrics": ["mae", "rmse"],
+            "series": [
+                {
+                    "id": "a",
+                    "freq": "D",
+                    "timestamps": [f"2024-01-{day:02}" for day in days],
+                    "target": [float(day) for day in days],
+                }
+            ],
+        },
+    )
+    assert found["ranked_by"] == "mae"
+    assert found["leaderboard"][0]["metrics"]["mae"] < 1e-9
+    assert found["cutoffs"][1]["series"][0] == {"id": "a", "seen": 26, "timestamp": "2024-01-26"}
+
+
 def test_an_anomaly_is_found_where_it_is(daemon):
     target = [float(i % 7) + (0.1 if i % 2 else 0.0) for i in range(70)]
     target[60] = 100.0

@@ -98,8 +98,8 @@ def backtest(args: Namespace) -> int:
 def show_leaderboard(response: dict[str, Any]) -> None:
     """The leaderboard as a table, the winner below it."""
     board = response["leaderboard"]
-    metrics = [name for name in board[0]["metrics"] if not name.startswith("msis")]
     key = response["ranked_by"]
+    metrics = [name for name in board[0]["metrics"] if name == key or not name.startswith("msis")]
     rows = []
     for place, row in enumerate(board, 1):
         skill = row["skill"].get(key)
@@ -128,7 +128,8 @@ def show_leaderboard(response: dict[str, Any]) -> None:
 def _title(metric: str) -> str:
     """A score's name as a heading: coverage_0.95 is "95% COV"."""
     name, _, level = metric.partition("_")
-    return f"{float(level) * 100:.4g}% COV" if level else name.upper()
+    name = "COV" if name == "coverage" else name.upper()
+    return f"{float(level) * 100:.4g}% {name}" if level else name
 
 
 def _number(value: float | None) -> str:

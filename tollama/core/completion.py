@@ -80,14 +80,14 @@ def _complete(series: Series, request: ForecastRequest, loc: Loc, warnings: list
                 )
                 freq = fitted
         if freq is not None:
-            positions, total = _aligned(stamps, freq, loc)
+            positions, total = aligned(stamps, freq, loc)
             if total != n:
                 target = (
-                    [_spread(row, positions, total) for row in target]
+                    [spread(row, positions, total) for row in target]
                     if series.multivariate
-                    else _spread(target, positions, total)
+                    else spread(target, positions, total)
                 )
-                past = {name: _spread(values, positions, total) for name, values in past.items()}
+                past = {name: spread(values, positions, total) for name, values in past.items()}
                 warnings.append(
                     f"{where}: {total - n} steps missing between the timestamps were taken as null"
                 )
@@ -127,7 +127,8 @@ def _complete(series: Series, request: ForecastRequest, loc: Loc, warnings: list
     )
 
 
-def _aligned(stamps: list[datetime], freq: calendar.Freq, loc: Loc) -> tuple[list[int], int]:
+def aligned(stamps: list[datetime], freq: calendar.Freq, loc: Loc) -> tuple[list[int], int]:
+    """The step of each timestamp and the number of steps; InvalidRequest with the path of one."""
     try:
         positions, total = calendar.align(stamps, freq)
     except InvalidRequest as error:
@@ -148,8 +149,9 @@ def _aligned(stamps: list[datetime], freq: calendar.Freq, loc: Loc) -> tuple[lis
     return positions, total
 
 
-def _spread(values: list[Any], positions: list[int], total: int) -> list[Any]:
-    spread: list[Any] = [None] * total
+def spread(values: list[Any], positions: list[int], total: int) -> list[Any]:
+    """`total` values, null where no position points."""
+    found: list[Any] = [None] * total
     for position, value in zip(positions, values, strict=True):
-        spread[position] = value
-    return spread
+        found[position] = value
+    return found

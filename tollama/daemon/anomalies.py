@@ -21,6 +21,7 @@ from tollama.core.errors import InvalidRequest
 from tollama.core.schemas import Series
 from tollama.daemon import backtest
 from tollama.daemon.forecasting import Client, Forecasting
+from tollama.daemon.grid import on_grid
 from tollama.daemon.wire import part, read
 
 MAX_BLOCKS = 50
@@ -58,7 +59,9 @@ def parse(raw: bytes) -> tuple[AnomaliesBody, list[Series]]:
     found: list[Series] = []
     for index, one in enumerate(body.series):
         try:
-            series = Series.parse(one, ("series", index), number=index, horizon=None)
+            series = on_grid(
+                Series.parse(one, ("series", index), number=index, horizon=None), ("series", index)
+            )
         except InvalidRequest as error:
             problems += error.problems()
             continue

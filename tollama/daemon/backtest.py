@@ -18,6 +18,7 @@ from tollama.core import answer, fields, metrics, names, protocol, schemas, spli
 from tollama.core.errors import InvalidRequest
 from tollama.core.schemas import Series
 from tollama.daemon.forecasting import Client, Forecasting
+from tollama.daemon.grid import on_grid
 from tollama.daemon.wire import part, read
 
 BASELINE = "seasonal-naive"
@@ -153,7 +154,9 @@ class Backtest:
         self.metrics = list(body.metrics or DEFAULT_METRICS)
         self.quantiles = sorted(body.quantiles) if body.quantiles else list(DEFAULT_QUANTILES)
         self.series = [
-            Series.parse(one, ("series", index), number=index, horizon=None)
+            on_grid(
+                Series.parse(one, ("series", index), number=index, horizon=None), ("series", index)
+            )
             for index, one in enumerate(body.series)
         ]
         self.windows = windows_of(self.series, body.horizon, body.windows, self.stride)
@@ -218,7 +221,7 @@ class Backtest:
     ) -> dict[str, Any]:
         scored = {model: self._scores(values) for model, values in results.items()}
         baseline = scored[BASELINE]["overall"]
-        key = next((m for m in SKILL if m in self.metrics), self.metrics[0])
+        key = ranking_score(self.metrics, baseline)
         board = []
         for model in self.models:
             scores = scored[model]
@@ -241,7 +244,7 @@ class Backtest:
                     ],
                 }
             )
-        board.sort(key=lambda row: _rank(row["metrics"].get(key)))
+        board.sort(key=lambda row: _rank(key, row["metrics"].get(key)))
         found: dict[str, Any] = {
             "horizon": self.body.horizon,
             "windows": len(self.windows),
@@ -286,14 +289,23 @@ class Backtest:
 
 
 def _best(scored: dict[str, Any], models: list[str], name: str, key: str) -> str | None:
-    """The model with the lowest score of a series; the first of equals."""
+    """The model with the best score of a series; the first of equals."""
     found: list[tuple[float, int, str]] = []
     for index, model in enumerate(models):
         row = next((r for r in scored[model]["series"] if r["id"] == name), None)
         if row is not None and row.get(key) is not None:
-            found.append((row[key], index, model))
+            found.append((_rank(key, row[key]), index, model))
     return min(found)[2] if found else None
 
 
-def _rank(value: float | None) -> float:
-    return float("inf") if value is None else value
+def ranking_score(asked: list[str], scores: dict[str, float | None]) -> str:
+    """The score that ranks the models: the first asked for; of an interval's scores the widest."""
+    return next((name for name in scores if name.partition("_")[0] == asked[0]), asked[0])
+
+
+def _rank(name: str, value: float | None) -> float:
+    """What to sort by: the score, for coverage its distance from the level."""
+    if value is None:
+        return float("inf")
+    kind, _, level = name.partition("_")
+    return abs(value - float(level)) if kind == "coverage" and level else value
