@@ -368,6 +368,18 @@ def test_server_errors_are_tried_again(hub, tmp_path):
     assert tree(tmp_path / "s") == TAKEN
 
 
+def test_a_hub_in_trouble_is_given_time_to_list(hub, tmp_path):
+    hub.statuses = [("/api/", 503, {"Retry-After": "0"})] * 4
+    fetch(hub, tmp_path / "s")
+    assert tree(tmp_path / "s") == TAKEN
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5", "socks5h"])
+def test_socks_proxies_are_refused_with_what_to_do(hub, tmp_path, scheme):
+    with pytest.raises(errors.HubUnreachable, match="socks proxies are not supported"):
+        fetch(hub, tmp_path / "s", http_proxy=f"{scheme}://127.0.0.1:9")
+
+
 def test_dead_hub_is_unreachable_not_missing(hub, tmp_path):
     with pytest.raises(errors.HubUnreachable, match="refused"):
         fetch(hub, tmp_path / "s", endpoint="http://127.0.0.1:9")

@@ -11,6 +11,7 @@ Not covered: which files, and how many at once (models/hub_child.py); HTTP itsel
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 20.0
+ANSWERED = 6
 LONGEST_RETRY_AFTER = 300.0
 SLOWEST = 256  # bytes per second over a whole stall time; below that a line counts as dead
 
@@ -84,15 +86,19 @@ class Limiter:
 
 
 def patiently(call: Callable[[], T], patience: Patience) -> T:
-    """Call until it works, pausing longer after each failure that may pass."""
-    for attempt in range(patience.tries):
+    """Call until it works, pausing longer after each failure that may pass.
+
+    A hub that answers, and only has trouble, is given more time than one that is not there.
+    """
+    for attempt in itertools.count(1):
         try:
             return call()
         except Trouble as trouble:
-            if not trouble.retry or attempt + 1 == patience.tries:
+            tries = patience.tries if trouble.status is None else max(patience.tries, ANSWERED)
+            if not trouble.retry or attempt >= tries:
                 raise
-            pause(trouble, attempt, patience)
-    raise AssertionError("tries is at least 1")
+            pause(trouble, attempt - 1, patience)
+    raise AssertionError("the loop ends by itself")
 
 
 def pause(trouble: Trouble, attempt: int, patience: Patience) -> None:

@@ -142,8 +142,13 @@ def of_exception(asked: Asked, error: BaseException, url: str) -> Trouble:
     text = redact.text((str(cause) or type(cause).__name__).partition("?")[0], asked.token)
     if isinstance(cause, PrivateAddress):
         return final(HubForbidden(f"refused: {text}"))
-    if isinstance(error, ImportError):
-        return final(HubUnreachable("socks proxies are not supported: use an http proxy"))
+    if isinstance(error, ImportError) or "proxy URL URL('socks" in text:
+        return final(
+            HubUnreachable(
+                "socks proxies are not supported: pass an http proxy with --https-proxy, or unset "
+                "ALL_PROXY"
+            )
+        )
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError)):
         return final(HubUnreachable(f"an address on the way to {host} cannot be used: {text}"))
     if isinstance(cause, ssl.SSLCertVerificationError):
