@@ -28,9 +28,11 @@ class Stream(io.StringIO):
         for line in self.getvalue().split("\n"):
             shown = ""
             for part in line.split("\r"):
-                text = part.replace("\x1b[K", "\0")
-                kept = text.split("\0")[0]
-                shown = kept if "\0" in text else kept + shown[len(kept) :]
+                at = 0
+                for number, text in enumerate(part.split("\x1b[K")):
+                    shown = shown[:at] if number else shown
+                    shown = shown[:at] + text + shown[at + len(text) :]
+                    at += len(text)
             lines.append(shown)
         return lines
 
@@ -218,3 +220,14 @@ def test_counting_goes_on_from_what_was_done_before():
     clock.now += 10
     progress.count(600)
     assert stream.screen() == ["forecasting  600 series  10 series/s"]
+
+
+def test_a_warning_stands_on_a_line_of_its_own_between_bars():
+    stream, clock = Stream(), Clock()
+    progress = ForecastProgress(stream, {"TERM": "xterm"}, total=4, clock=clock)
+    for done in (1, 2):
+        clock.now += 1
+        progress.count(done)
+        progress.say(f"warning: {done}")
+    progress.end()
+    assert [line.rstrip() for line in stream.screen()] == ["warning: 1", "warning: 2", ""]

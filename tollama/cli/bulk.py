@@ -18,7 +18,7 @@ from tollama.core.errors import DaemonUnreachable, InvalidRequest, ModelNotFound
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from tollama.cli.run import Api
@@ -114,7 +114,7 @@ def _fill(
         for event in source.stream("POST", "/api/forecast", lines=lines()):
             if event.get("done"):
                 return
-            part.add(event)
+            part.add(event, progress.say)
             progress.count(part.done)
     finally:
         progress.end()
@@ -170,14 +170,14 @@ class Part:
         self.done, self.failed = notes["done"], notes["failed"]
         return size
 
-    def add(self, event: dict[str, Any]) -> None:
+    def add(self, event: dict[str, Any], say: Callable[[str], None]) -> None:
         """Write one series' answer; every 100 of them are made safe."""
         from tollama.cli import render
 
         if "forecast" in event:
             one = event["forecast"]
             for warning in event.get("warnings") or ():
-                sys.stderr.write(f"warning: {warning}\n")
+                say(f"warning: {warning}")
             if self.form == "csv":
                 text = render.csv_rows(one, self.quantiles)
             else:
@@ -185,7 +185,7 @@ class Part:
             self.stream.write(text.encode())
         else:
             self.failed += 1
-            sys.stderr.write(f"error: {event.get('id')}: {event.get('error')}\n")
+            say(f"error: {event.get('id')}: {event.get('error')}")
             if self.form == "jsonl":
                 text = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
                 self.stream.write(text.encode())

@@ -281,6 +281,12 @@ class ForecastProgress:
         self.done = done
         self.bar.update(done, total=self.total, force=first and self.term.moves)
 
+    def say(self, line: str) -> None:
+        """Write a line of its own; the bar comes back below it."""
+        if self.bar is not None:
+            self.bar.end()
+        self.stream.write(line + "\n")
+
     def end(self) -> None:
         """Take the progress away; what stays is the answer."""
         if self.bar is not None:
