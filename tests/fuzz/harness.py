@@ -76,7 +76,10 @@ def explore(
 
     def once(number: int | None, count: int) -> None:
         @settings(
-            max_examples=count, derandomize=number is None, database=None, deadline=None,
+            max_examples=count,
+            derandomize=number is None,
+            database=None,
+            deadline=None,
             suppress_health_check=list(HealthCheck),
         )
         @given(inputs)

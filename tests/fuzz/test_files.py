@@ -102,9 +102,7 @@ def test_any_index_of_a_kit_is_refused_or_installs_whole_models(kit, tmp_path):
     with_kit = tmp_path / "made"
     with_kit.write_bytes(kit)
     with kit_check.open_kit(str(with_kit)) as opened:
-        files = {
-            sha256: kit[at : at + length] for (sha256, length), at in opened.offsets.items()
-        }
+        files = {sha256: kit[at : at + length] for (sha256, length), at in opened.offsets.items()}
     path, home = tmp_path / "kit", tmp_path / "home"
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -160,7 +158,13 @@ def test_any_safetensors_file_is_refused_or_whole(tmp_path):
             length = int.from_bytes(data[:8], "little")
             json.loads(data[8 : 8 + length])
 
-    tokens = (b'"data_offsets":[0,8]', b'"dtype":"F32"', b'"shape":[-1]', b"__metadata__", b"\0" * 8)
+    tokens = (
+        b'"data_offsets":[0,8]',
+        b'"dtype":"F32"',
+        b'"shape":[-1]',
+        b"__metadata__",
+        b"\0" * 8,
+    )
     explore("safetensors", target, tokens=tokens, examples=150)
 
 

@@ -198,7 +198,7 @@ def _find_target(sheet: Sheet, taken: set[int], layout: str) -> tuple[list[int],
 
 def _no_number(sheet: Sheet, index: int) -> errors.InvalidRequest:
     """The first cell that keeps a column from being one of numbers."""
-    line, text = sheet.first_bad(index, c.looks_numeric)
+    line, text = sheet.first_bad(index, c.looks_numeric) or (1, sheet.header[index])
     return errors.InvalidRequest(
         f"{sheet.at(index, line)}: expected a number or an empty cell, got {errors.shown(text)}"
     )

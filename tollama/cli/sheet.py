@@ -86,13 +86,12 @@ class Sheet:
         texts = [t for t in self.cells(index, 2000) if not c.is_missing(t)]
         return sum(map(good, texts)) / len(texts) if texts else 0.0
 
-    def first_bad(self, index: int, good: Callable[[str], bool]) -> tuple[int, str]:
-        """The line and text of the first filled cell of a column that is not good."""
-        return next(
-            (line, values[index].strip())
-            for line, values in self.rows
-            if index < len(values) and not c.is_missing(values[index]) and not good(values[index])
-        )
+    def first_bad(self, index: int, good: Callable[[str], bool]) -> tuple[int, str] | None:
+        """The line and text of the first filled cell of a column that is not good, if any is."""
+        for line, values in self.rows:
+            if index < len(values) and not c.is_missing(values[index]) and not good(values[index]):
+                return line, values[index].strip()
+        return None
 
     def whole_numbers(self, index: int) -> bool:
         """Whether a column counts: whole numbers in every row looked at."""

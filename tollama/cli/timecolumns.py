@@ -14,7 +14,7 @@ from tollama.core import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Times = namedtuple("Times", "indexes joined date example")
 """`indexes` of the columns, none when rows just follow each other; `joined`: how several make one
@@ -64,9 +64,11 @@ def find(sheet: Sheet, taken: set[int]) -> Times:
     for i in named:
         # A name that says time over cells that nearly do: a typing mistake, not a column to ignore.
         if sheet.kinds[i] == "text" and sheet.share(i, _is_date) >= 0.5:
-            line, text = sheet.first_bad(i, _is_date)
+            bad = sheet.first_bad(i, _is_date) or sheet.first_bad(i, _like(sheet.cells(i)))
+            if bad is None:
+                raise errors.InvalidRequest(f"{sheet.at(i)}: expected dates written in one way")
             raise errors.InvalidRequest(
-                f"{sheet.at(i, line)}: expected a date, got {errors.shown(text)}"
+                f"{sheet.at(i, bad[0])}: expected a date, got {errors.shown(bad[1])}"
             )
     for i in free:
         unnamed = i == 0 and len(sheet.header) > 1 and sheet.header[0].startswith("Unnamed")
@@ -104,6 +106,12 @@ def _explicit(sheet: Sheet, indexes: tuple[int, ...]) -> Times:
 
 def _is_date(text: str) -> bool:
     return c.date_kind([text], named=True) is not None
+
+
+def _like(texts: list[str]) -> Callable[[str], bool]:
+    """Whether a date is written as the first of them."""
+    first = next(text for text in texts if not c.is_missing(text))
+    return lambda text: c.date_kind([first, text], named=True) is not None
 
 
 def _years_first(sheet: Sheet, index: int) -> bool:

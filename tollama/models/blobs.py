@@ -222,9 +222,13 @@ class Place:
             return
         path = os.path.join(self.cache, "refs", safe_name(revision))
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".tmp", "w") as stream:
-            stream.write(commit)
-        os.replace(path + ".tmp", path)
+        try:
+            with open(path + ".tmp", "w") as stream:
+                stream.write(commit)
+            os.replace(path + ".tmp", path)
+        except OSError:
+            forget(path + ".tmp")
+            raise
 
     def tidy(self, paths: set[str]) -> None:
         """After a success: drop other versions' parts and, in a folder, other commits' files."""

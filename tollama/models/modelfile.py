@@ -122,7 +122,8 @@ def scalar(word: str) -> Any:
     if word in ("true", "false"):
         return word == "true"
     if _NUMBER.fullmatch(word):
-        return int(word) if word.lstrip("+-").isdigit() else float(word)
+        # Python reads no integer of thousands of digits; as a float it is infinite, and refused.
+        return int(word) if word.lstrip("+-").isdigit() and len(word) < 400 else float(word)
     return word
 
 
