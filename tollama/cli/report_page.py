@@ -5,6 +5,7 @@ Not covered: where its numbers come from (report.py).
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from tollama import __version__
@@ -337,9 +338,9 @@ def _warn(count: int) -> str:
 
 
 def _notes(warnings: Sequence[str], ids: Sequence[str]) -> str:
-    """What was said of several series or by several models ("model: id: text") once."""
+    """What was said ("model: id: text"), once for all series, models and numbers."""
     known = set(ids)
-    groups: dict[str, dict[str, None]] = {}
+    groups: dict[str, tuple[dict[str, None], dict[str, None]]] = {}  # sense: texts, ids
     for text in warnings:
         parts = text.split(": ", 2)
         at = next((k for k, part in enumerate(parts[:2]) if part in known), None)
@@ -349,11 +350,15 @@ def _notes(warnings: Sequence[str], ids: Sequence[str]) -> str:
         else:
             name = parts[at]
         said = text if at is None else ": ".join(parts[at + 1 :])
-        groups.setdefault(said, {}).update({name: None} if name else {})
+        texts, names = groups.setdefault(re.sub(r"\d+", "#", said), ({}, {}))
+        texts[said] = None
+        if name:
+            names[name] = None
     if not groups:
         return ""
     lines = []
-    for text, names in groups.items():
+    for texts, names in groups.values():
+        text = next(iter(texts)) + (f" (and {len(texts) - 1:,} alike)" if len(texts) > 1 else "")
         first = next(iter(names), None)
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
         lines.append(f"<li>{escape(f'{first}{more}: {text}' if first else text)}</li>")

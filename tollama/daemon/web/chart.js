@@ -54,7 +54,7 @@ export function drawChart(host, spec) {
       padding: [12, 14, 0, 4],
       cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { size: 7 }, dataIdx: (u, series, at) => at },
       scales: { x: { time: spec.time }, y: { range: (u, low, high) => padded(low, high) } },
-      axes: [xAxis(spec), yAxis()],
+      axes: [xAxis(spec), yAxis(spec)],
       hooks: { drawAxes: [(u) => cutLines(u, spec.cutoffs ?? [])], setScale: [(u, key) => key === "x" && inView(u)] },
     };
     if (spec.time) options.tzDate = (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "UTC");
@@ -212,8 +212,11 @@ function xAxis(spec) {
   };
 }
 
-function yAxis() {
+function yAxis(spec) {
+  const top = Math.max(...[spec.history.ys, ...spec.forecasts.map((one) => one.mean)].map((ys) => ys.reduce((most, y) => Math.max(most, Math.abs(y ?? 0)), 0)));
   return {
+    // uPlot's own steps end at 5e15.
+    incrs: top < 1e15 ? undefined : (u, side, low, high) => [0.05, 0.1, 0.2, 0.25, 0.5, 1].map((part) => part * 10 ** Math.ceil(Math.log10(high - low || 1))),
     stroke: colour("faint"),
     grid: { stroke: colour("grid"), width: 1 },
     ticks: { show: false },

@@ -78,7 +78,10 @@ export function notice(kind, title, ...details) {
   );
 }
 
-/** Longer notes folded away under their number; what is said of several series ("id: text") is said once. */
+/**
+ * Longer notes folded away under their number; what is said of several series ("id: text"), or with
+ * other numbers, is said once.
+ */
 export function notes(list, ids = []) {
   const groups = new Map();
   const known = new Set(ids);
@@ -87,18 +90,22 @@ export function notes(list, ids = []) {
     // Either of the two words before the text may be the series.
     const cut = [rest, text].map((one) => [one, one.indexOf(": ")]).find(([one, at]) => at > 0 && (known.has(one.slice(0, at)) || /^series\[\d+\]$/.test(one.slice(0, at))));
     const said = cut ? cut[0].slice(cut[1] + 2) : rest;
-    const group = groups.get(said) ?? { models: new Set(), ids: new Set() };
-    groups.set(said, group);
-    if (cut) group.ids.add(cut[0].slice(0, cut[1]));
+    const sense = said.replace(/\d+/g, "#");
+    const group = groups.get(sense) ?? { texts: new Set(), models: new Set(), ids: new Set() };
+    groups.set(sense, group.texts.add(said) && group);
+    if (cut) {
+      const name = cut[0].slice(0, cut[1]);
+      group.ids.add(ids[/^series\[(\d+)\]$/.exec(name)?.[1]] ?? name);
+    }
     if (model && cut?.[0] !== text) group.models.add(model.slice(0, -2));
   }
   if (!groups.size) return null;
-  const line = ([text, { models, ids: which }]) => {
+  const line = ({ texts: [text, ...alike], models, ids: which }) => {
     const [first, ...others] = which;
     const whose = [[...models].join(", "), first && (others.length ? `${first} and ${others.length} more` : first)].filter(Boolean);
-    return h("li", {}, [...whose, text].join(": "));
+    return h("li", {}, [...whose, text].join(": ") + (alike.length ? ` (and ${alike.length} alike)` : ""));
   };
-  const lines = [...groups];
+  const lines = [...groups.values()];
   return h(
     "details.notes",
     {},
