@@ -22,7 +22,8 @@ SECONDS = float(os.environ.get("FUZZ_SECONDS") or 0)
 
 # What has broken parsers of numbers, text and JSON before.
 COMMON = [
-    b"", b"\0", b"\n", b"\r\n", b"\r", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xff\xfe", b"-0",
+    b"", b"\0", b"\n", b"\r\n", b"\r", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xff\xfe",
+    b"-0",
     b"1e999", b"-1", b"NaN", b"Infinity", b"9" * 30, b"0.1", b"1e-400", b"null", b"true", b"[]",
     b"{}", b'""', b'"\\ud800"', b"[" * 50, b'{"a":' * 50, b"\xe2\x80\xa8", b"%00", b"../", b"/",
     b"\\", b":", b",", b";", b"\t", b'"', b"'", b"=", b"#", b" ", b"\x1b[31m", b"9" * 5000,

@@ -43,8 +43,10 @@ def test_any_manifest_is_listed_or_warned_of_and_can_be_removed(tmp_path):
         service.delete("m")
         assert not folder.exists()
 
-    tokens = (b'"files"', b'"path"', b'"sha256"', b'"name":"m"', b'"preset":{"horizon":1}', b'"base"',
-              b'"resolved":{"snapshot_path":"/"}', b'"license"', b'"architecture"', b'"size_bytes"')  # fmt: skip
+    tokens = (b'"files"', b'"path"', b'"sha256"', b'"name":"m"', b'"preset":{"horizon":1}',
+              b'"base"',
+              b'"resolved":{"snapshot_path":"/"}', b'"license"', b'"architecture"',
+              b'"size_bytes"')  # fmt: skip
     try:
         explore("manifest", target, tokens=tokens, examples=150)
     finally:
@@ -134,7 +136,8 @@ def test_any_index_of_a_kit_is_refused_or_installs_whole_models(kit, tmp_path):
 
     seed = kit[512 : 512 + size]
     tokens = (b'"models"', b'"path":"../x"', b'"name":"mock"', b'"size":0', b'"license"', b"blobs/",
-              b'"resolved":{"commit_sha":1}', b'"preset":{"horizon":-1}', b'"source":{"type":[]}')  # fmt: skip
+              b'"resolved":{"commit_sha":1}', b'"preset":{"horizon":-1}',
+              b'"source":{"type":[]}')  # fmt: skip
     target(seed)
     explore("kit_index", target, tokens=tokens, examples=200)
 

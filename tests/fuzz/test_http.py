@@ -23,11 +23,14 @@ def daemon(tmp_path_factory):
 
 
 TOKENS = (
-    b"\r\n\r\n", b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"\r\n\r\n", b"Content-Length: 5\r\n", b"Content-Length: -1\r\n",
+    b"Transfer-Encoding: chunked\r\n",
     b"Transfer-Encoding: gzip, chunked\r\n", b"Host: localhost\r\n", b"Host: evil.example\r\n",
     b"Origin: http://evil.example\r\n", b"Expect: 100-continue\r\n", b"Connection: close\r\n",
-    b"Content-Encoding: gzip\r\n", b"HTTP/1.0", b"HTTP/2.0", b"GET / HTTP/1.1\r\n", b"5\r\nhello\r\n",
-    b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"/../", b"/%2e%2e/", b"/api/forecast", b"/hub/a/b", b"*",
+    b"Content-Encoding: gzip\r\n", b"HTTP/1.0", b"HTTP/2.0", b"GET / HTTP/1.1\r\n",
+    b"5\r\nhello\r\n",
+    b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"/../", b"/%2e%2e/", b"/api/forecast", b"/hub/a/b",
+    b"*",
     b"X-Request-ID: \x01\r\n", b"OPTIONS", b"HEAD", b"PATCH", b"x" * 9000, b"a: b\r\n" * 70,
     b"Content-Type: application/x-ndjson\r\n",
 )  # fmt: skip
@@ -81,7 +84,8 @@ def test_any_body_is_answered_or_refused_in_the_contracts_shape(daemon):
             answer = daemon.ask("POST", path, data, BODIES[path])
             keeps_to_the_contract(answer, nixtla=path.startswith("/v2/"))
 
-    tokens = (b'"model":"naive"', b'"series":', b'"horizon":', b'"h":3', b'"freq":"D"', b'"y":[1,2]',
+    tokens = (b'"model":"naive"', b'"series":', b'"horizon":', b'"h":3', b'"freq":"D"',
+              b'"y":[1,2]',
               b'"instances":', b'"target":[1]', b'"start":"2024-01-01"', b'"prediction_length":2',
               b'"level":[80]', b'"windows":2', b'"options":{"season_length":4}')  # fmt: skip
     explore("dialects", target, tokens=tokens, examples=150)
