@@ -53,7 +53,7 @@ def report(args: Namespace) -> int:
     series = list(found.series)
     if series and isinstance(series[0]["target"][0], list):
         raise InvalidRequest("report: expected one target a series, got a multivariate one")
-    horizon = args.horizon or default_horizon(series)
+    horizon = default_horizon(series) if args.horizon is None else args.horizon
     options: dict[str, Any] = {"timestamps": True}
     if args.season_length:
         options["season_length"] = args.season_length

@@ -170,10 +170,12 @@ def _figures(
     series: Sequence[dict[str, Any]], answer: dict[str, Any], looked: list[Quality], charts: int
 ) -> list[str]:
     size = svg.LARGE if len(series) <= FEW else svg.SMALL
-    levels = intervals(answer["forecasts"][0]["quantiles"] or {})
-    shade = f", shaded: {' and '.join(f'{label} %' for label, _, _ in levels)}" if levels else ""
+    levels = [label for label, _, _ in intervals(answer["forecasts"][0]["quantiles"] or {})]
+    shade = (
+        f" with its {' and '.join(f'{label} %' for label in levels)} intervals" if levels else ""
+    )
     found = [
-        f'<p class="faint small">Black: observed; blue: forecast{shade}; red: outliers.</p>',
+        f'<p class="faint small">Blue is the forecast{shade}; red dots are outliers.</p>',
         f'<div class="charts{" many" if size == svg.SMALL else ""}">',
         *map(_figure, series[:charts], answer["forecasts"], looked, [size] * charts),
         "</div>",

@@ -57,14 +57,12 @@ def chart(
         parts.append(f'<path class="grid" d="M{at} {height - BOTTOM}v5"/>')
         parts.append(f'<text x="{at}" y="{height - 6}" class="{side}">{escape(name)}</text>')
     first = len(history)
-    for lower, upper in bands:
-        points = [f"{x(first + k)} {y(v)}" for k, v in enumerate(upper)]
-        points += [f"{x(first + k)} {y(v)}" for k, v in reversed(list(enumerate(lower)))]
-        parts.append(f'<path class="band" d="M{"L".join(points)}Z"/>')
-    parts.append(f'<path class="past" d="{_line([*enumerate(history)], x, y)}"/>')
     last = [(first - 1, history[-1])] if history and history[-1] is not None else []
-    ahead = [*last, *((first + k, v) for k, v in enumerate(mean))]
-    parts.append(f'<path class="mean" d="{_line(ahead, x, y)}"/>')
+    for lower, upper in bands:
+        points = [*last, *enumerate(upper, first), *reversed([*enumerate(lower, first)])]
+        parts.append(f'<path class="band" d="{_line(points, x, y)}Z"/>')
+    parts.append(f'<path class="past" d="{_line([*enumerate(history)], x, y)}"/>')
+    parts.append(f'<path class="mean" d="{_line([*last, *enumerate(mean, first)], x, y)}"/>')
     for i in marks:
         value = history[i]
         if value is not None:

@@ -24,16 +24,16 @@ export function bindData() {
   const file = byId("file");
   byId("choose-file").addEventListener("click", () => file.click());
   file.addEventListener("change", () => file.files[0] && loadFile(file.files[0]));
-  const zone = byId("drop");
+  const marked = document.body.classList;
   const over = (event) => {
     event.preventDefault();
-    zone.classList.add("over");
+    marked.add("dropping");
   };
   for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, over);
-  document.addEventListener("dragleave", (event) => event.relatedTarget === null && zone.classList.remove("over"));
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && marked.remove("dropping"));
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    zone.classList.remove("over");
+    marked.remove("dropping");
     const dropped = event.dataTransfer.files[0];
     if (dropped) loadFile(dropped);
     else loadText(event.dataTransfer.getData("text/plain"), "pasted");
