@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 PROTOCOL = 1
+_OF_RUNNERS = (
+    errors.InvalidRequest,
+    errors.NotFound,
+    errors.RuntimeMissing,
+    errors.RunnerError,
+    errors.DeadlineExceeded,
+    errors.DiskFull,
+)
 MAX_LINE = 1 << 30
 
 
@@ -98,6 +106,14 @@ def cut_result(line: bytes, frame_id: str) -> bytes | None:
 def error_to_frame(error: errors.TollamaError) -> dict[str, Any]:
     """An error as the pipe carries it."""
     return {"code": error.code, "message": error.message, "data": error.detail}
+
+
+def error_of_runner(value: object) -> errors.TollamaError:
+    """`error_from_frame`, where what a runner cannot speak for (keys, queues) is a RunnerError."""
+    error = error_from_frame(value)
+    if not isinstance(error, _OF_RUNNERS):
+        return errors.RunnerError(error.message, detail=error.detail)
+    return error
 
 
 def error_from_frame(value: object) -> errors.TollamaError:

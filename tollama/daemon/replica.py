@@ -237,7 +237,7 @@ class Replica:
             assert self.process is not None
             self.process.stray(line)
         elif "error" in frame:
-            error = protocol.error_from_frame(frame["error"])
+            error = protocol.error_of_runner(frame["error"])
             if not self.lane.crew.answered(self, frame_id.encode(), error):
                 self._stale(line)
         elif "result" in frame:

@@ -272,7 +272,7 @@ class RunnerProcess:
                 elif "event" in frame:
                     on_event(frame["event"])
                 elif "error" in frame:
-                    raise protocol.error_from_frame(frame["error"])
+                    raise protocol.error_of_runner(frame["error"])
                 else:
                     return frame.get("result")
 
