@@ -68,7 +68,7 @@ def service(args: Namespace) -> int:
         if args.now:
             _stop(stop)
     _write(path, written(kind, spec), wide=kind == "windows")
-    sys.stderr.write(f"wrote {path}\n")
+    sys.stderr.write(f"wrote {path}\n" if args.now else f"wrote {path}; start it with:\n")
     if args.now:
         for command in start:
             _call(command)
