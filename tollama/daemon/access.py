@@ -49,18 +49,27 @@ class Access:
 
     def check(self, request: Request, scope: str) -> None:
         """Raise Unauthorized or Forbidden unless the caller may use a route of this scope."""
-        self.demand(request, scope, self.find(request)[0])
+        if time.monotonic() >= self._next_look:
+            self._look()
+        if self.required or scope == "admin":  # without keys the rest is for everybody
+            self.demand(request, scope, self._find(request)[0])
+
+    def find(self, request: Request) -> tuple[int | None, str]:
+        """The caller's highest scope as its place in SCOPES, None without a valid key; and whom it
+        counts as: its key's hash, else its address."""
+        if time.monotonic() >= self._next_look:
+            self._look()
+        level, digest = self._find(request)
+        return level, named(request.client) if digest is None else digest.hex()
 
     def demand(self, request: Request, scope: str, granted: int | None) -> None:
-        """The same for a caller whose highest scope is known."""
-        level = SCOPES.index(scope)
-        if level == 0:
-            return
+        """Raise unless a caller with this highest scope may use a route of `scope`."""
         if granted is None:
             raise Unauthorized(
                 "an API key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY' "
                 "(the command line takes it from TOLLAMA_API_KEY)"
             )
+        level = SCOPES.index(scope)
         if granted < level:
             if not self.required:
                 raise Forbidden(
@@ -76,29 +85,27 @@ class Access:
                 f"{request.method} {request.path}: this daemon is read-only (TOLLAMA_READ_ONLY)"
             )
 
-    def find(self, request: Request) -> tuple[int | None, str]:
-        """The caller's highest scope as its place in SCOPES, None without a valid key; and whom it
-        counts as: its key's hash, else its address."""
-        if time.monotonic() >= self._next_look:
-            self._look()
+    def _find(self, request: Request) -> tuple[int | None, bytes | None]:
+        """The caller's highest scope, and the hash of its key if that is a valid one."""
         if not self.required:
-            return ADMIN if is_local(request) else ADMIN - 1, named(request.client)
-        given = request.headers.get("x-api-key") or ""
-        scheme, _, value = (request.headers.get("authorization") or "").partition(" ")
+            return ADMIN if is_local(request) else ADMIN - 1, None
+        import hashlib
+        import hmac
+
+        headers = request.headers
+        given = dict.get(headers, "x-api-key") or ""
+        scheme, _, value = (dict.get(headers, "authorization") or "").partition(" ")
         if scheme.lower() == "bearer":
             given = value.strip()
         elif scheme == "AWS4-HMAC-SHA256":
             # boto3 signs and sends no token: the name of its access key is the key.
             given = value.partition("Credential=")[2].partition("/")[0]
-        import hashlib
-        import hmac
-
         digest = hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest()
         found: int | None = None
         for key, level in self._keys:  # all of them, whichever matches: the time says nothing
             if hmac.compare_digest(key, digest):
                 found = level if found is None else max(found, level)
-        return found, named(request.client) if found is None else digest.hex()
+        return found, None if found is None else digest
 
     def _look(self) -> None:
         """Read the file of keys again if it has changed."""

@@ -364,8 +364,7 @@ def _bind(
 ) -> Callable[[Request], Reply | Later]:
     handle, scope = route.handle, route.scope
     # Probes of health are never counted, nor is a page that is being loaded.
-    counts = clients if scope != "open" else None
-    if access is None:
+    if access is None or scope == "open":
         return lambda request: handle(service, request)
 
     def checked(request: Request) -> Reply | Later:
@@ -374,14 +373,14 @@ def _bind(
 
     def limited(request: Request) -> Reply | Later:
         level, client = access.find(request)
-        assert counts is not None
-        counts.enter(client)
+        assert clients is not None
+        clients.enter(client)
         try:
             access.demand(request, scope, level)
             reply = handle(service, request)
         except BaseException:
-            counts.leave(client)
+            clients.leave(client)
             raise
-        return counts.until_sent(client, reply)
+        return clients.until_sent(client, reply)
 
-    return checked if counts is None else limited
+    return checked if clients is None else limited
