@@ -197,3 +197,33 @@ def test_a_request_splits_covariates_by_what_is_known_ahead(page):
 def test_a_csv_download_defuses_formulas(page):
     code = "m.csvText([['=SUM(A1)', 'a,b', 1.5], ['-1+1', 'say \"x\"', -2]])"
     assert run(page, "downloads", code) == ('\'=SUM(A1),"a,b",1.5\r\n\'-1+1,"say ""x""",-2\r\n')
+
+
+@pytest.mark.parametrize(
+    ("texts", "lines"),
+    [
+        (
+            ["auto: a: short", "auto: b: short", "theta: a: short"],
+            ["auto, theta: a and 1 more: short"],
+        ),
+        (["series[1]: 7 steps", "series[0]: 8 steps"], ["b and 1 more: 7 steps (and 1 alike)"]),
+        (["no: series here", "no: series here"], ["no: series here"]),
+        (["x: y: z", "a: 1 of 2"], ["x: y: z", "a: 1 of 2"]),
+    ],
+)
+def test_notes_of_many_series_are_said_once(page, texts, lines):
+    code = "[...m.notes(a, ['a', 'b']).querySelectorAll('li')].map((line) => line.textContent)"
+    assert run(page, "dom", code, texts) == lines
+
+
+def test_absent_rows_break_the_line(page):
+    days = [1, 2, 3, 6, 7]
+    one = {
+        "stamps": [day * 86_400_000 for day in days],
+        "target": days,
+        "freq": "D",
+        "gaps": 2,
+    }
+    code = "(({xs, ys, breaks}) => [xs.map((x) => x / 86400), ys, breaks.size])(m.historyLine(a))"
+    xs, ys, breaks = run(page, "series", code, one)
+    assert xs == [1, 2, 3, 3.5, 6, 7] and ys == [1, 2, 3, None, 6, 7] and breaks == 1

@@ -32,6 +32,7 @@ export function asPython({ asked, runs }, one) {
   const options = Object.entries(asked.options).map(([name, value]) => `, ${name}=${python(value)}`).join("");
   const names = runs.map((run) => run.model);
   return [
+    "# from the one file: PYTHONPATH=tollama.pyz python this.py",
     ...(hasKey() ? ["import os", ""] : []),
     "from tollama import Client",
     "",
