@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -369,34 +370,33 @@ def test_a_proxy_sends_plain_http_to_https(proxied):
 def test_through_a_proxy_an_answer_comes_while_the_body_is_still_being_sent(proxied, request):
     if request.node.callspec.params["proxied"] == "caddy" and caddy_is_old(CADDY):
         pytest.skip("needs Caddy 2.8")
-    connection = connect(proxied)
-    connection.putrequest("POST", "/api/forecast", skip_host=True)
-    for name, value in {
-        "Host": SITE,
-        "Content-Type": "application/x-ndjson",
-        "Transfer-Encoding": "chunked",
-        **KEY,
-    }.items():
-        connection.putheader(name, value)
-    connection.endheaders()
+    with contextlib.closing(connect(proxied)) as connection:
+        connection.putrequest("POST", "/api/forecast", skip_host=True)
+        for name, value in {
+            "Host": SITE,
+            "Content-Type": "application/x-ndjson",
+            "Transfer-Encoding": "chunked",
+            **KEY,
+        }.items():
+            connection.putheader(name, value)
+        connection.endheaders()
 
-    def send(value: dict) -> None:
-        line = json.dumps(value).encode() + b"\n"
-        connection.send(b"%x\r\n%s\r\n" % (len(line), line))
+        def send(value: dict) -> None:
+            line = json.dumps(value).encode() + b"\n"
+            connection.send(b"%x\r\n%s\r\n" % (len(line), line))
 
-    send({"model": "seasonal-naive", "horizon": 2})
-    # Enough of them that the first slice is full and runs; the rest of the body is not sent yet.
-    for number in range(600):
-        send({"id": f"s{number}", "target": [1, 2, 3, 4]})
-    answer = connection.getresponse()
-    first = json.loads(answer.readline())
-    assert first["forecast"]["id"] == "s0"
-    send({"id": "last", "target": [5, 6, 7, 8]})
-    connection.send(b"0\r\n\r\n")
-    lines = [json.loads(line) for line in answer]
-    assert lines[-2]["forecast"]["id"] == "last"
-    assert (lines[-1]["series"], lines[-1]["failed"]) == (601, 0)
-    connection.close()
+        send({"model": "seasonal-naive", "horizon": 2})
+        # Enough of them that the first slice is full and runs; the rest of the body is not sent yet.
+        for number in range(600):
+            send({"id": f"s{number}", "target": [1, 2, 3, 4]})
+        answer = connection.getresponse()
+        first = json.loads(answer.readline())
+        assert first["forecast"]["id"] == "s0"
+        send({"id": "last", "target": [5, 6, 7, 8]})
+        connection.send(b"0\r\n\r\n")
+        lines = [json.loads(line) for line in answer]
+        assert lines[-2]["forecast"]["id"] == "last"
+        assert (lines[-1]["series"], lines[-1]["failed"]) == (601, 0)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
