@@ -126,12 +126,13 @@ class Client:
         retries: int = RETRIES,
     ) -> None:
         text = base_url or os.environ.get("TOLLAMA_HOST") or "127.0.0.1"
-        self._unix = text.removeprefix("unix://") if text.startswith("unix://") else None
+        self._unix = text.removeprefix("unix://") if text.startswith("unix:///") else None
         if self._unix is not None:
             text = "http://localhost"
         parts = urlsplit(text if "://" in text else f"http://{text}")
         if parts.scheme not in ("http", "https"):
-            raise InvalidRequest(f"base_url: expected http or https, got {text!r}")
+            expected = "http://, https:// or unix:///PATH"
+            raise InvalidRequest(f"base_url: expected {expected}, got {text!r}")
         try:
             host, port = config.parse_host(parts.netloc)
         except ValueError as error:

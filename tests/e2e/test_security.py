@@ -424,6 +424,18 @@ def test_the_address_may_be_a_socket_for_both_ends(start, place, tollama):
     assert tollama("ps", TOLLAMA_HOST=f"unix://{place}").stdout
 
 
+@pytest.mark.parametrize("address", ["unix:x.sock", "unix://x.sock", "unix:///", "unix://"])
+def test_an_address_of_a_socket_is_a_whole_path(tollama, address):
+    for found in (
+        tollama("serve", check=2, TOLLAMA_HOST=address),
+        tollama("list", check=2, TOLLAMA_HOST=address),
+        tollama("list", "--base-url", address, check=2),
+    ):
+        assert "unix:///PATH" in found.stderr
+    with pytest.raises(TollamaError, match="unix:///PATH"):
+        Client(address.replace("///", "//"))
+
+
 def test_a_socket_and_a_port_side_by_side(start, place):
     daemon = start(None, "--socket", place, "--port", "0")
     assert f"unix://{place} and http://" in daemon.ready_line

@@ -45,19 +45,20 @@ def address(base_url: str | None, environ: Mapping[str, str]) -> Address:
         except config.ConfigUnreadable:
             text = None
     text = text or "127.0.0.1"
-    if text.startswith("unix://"):
-        found = Address("localhost", 0, tls=False, prefix="", given=given)
-        found.unix = text.removeprefix("unix://")
-        return found
     scheme, separator, rest = text.partition("://")
-    if separator and scheme not in ("http", "https"):
+    is_unix = text.startswith("unix:")
+    if separator and not is_unix and scheme not in ("http", "https"):
         raise InvalidRequest(f"{name}: expected an http or https address, got {shown(text)}")
     tls = scheme == "https"
     netloc, slash, path = (rest if separator else text).partition("/")
     try:
-        host, port = config.parse_host(netloc)
+        host, port = config.parse_host(text if is_unix else netloc)
     except ValueError as error:
         raise InvalidRequest(f"{name}: expected {error}, got {shown(text)}") from None
+    if is_unix:
+        found = Address("localhost", 0, tls=False, prefix="", given=given)
+        found.unix = host.removeprefix("unix://")
+        return found
     # Ollama's clients are given .../api as the base address; our paths begin with it.
     prefix = (slash + path).rstrip("/").removesuffix("/api")
     return Address(host, port, tls=tls, prefix=prefix, given=given)

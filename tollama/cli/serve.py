@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from tollama.core.errors import InvalidRequest
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -52,6 +54,8 @@ def serve(args: Namespace) -> int:
     """Run the daemon; returns when it has drained."""
     from tollama.daemon.application import run
 
+    if args.socket == "":
+        raise InvalidRequest("--socket: expected a path, got nothing")
     changes = {
         "TOLLAMA_TLS_CERT": args.tls_cert,
         "TOLLAMA_TLS_KEY": args.tls_key,

@@ -284,7 +284,7 @@ def _listen_unix(path: str, backlog: int, mode: int) -> socket.socket:
     try:
         if os.path.exists(path):
             if not stat.S_ISSOCK(os.stat(path).st_mode):
-                raise OSError("expected a socket or nothing there, found a file")
+                raise OSError("expected a socket or nothing there, found something else")
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 probe.settimeout(1.0)  # one with a full backlog is alive
                 if probe.connect_ex(path) != errno.ECONNREFUSED:

@@ -70,7 +70,7 @@ def _load(context: ssl.SSLContext, cert: str, key: str | None) -> None:
         context.load_cert_chain(cert, key, password=_no_password)
     except ssl.SSLError as error:
         pair = f"{cert} and {key}" if key else cert
-        reason = (error.reason or str(error)).replace("_", " ").lower()
+        reason = (error.reason or "there is none").replace("_", " ").lower()
         raise InvalidRequest(
             f"TOLLAMA_TLS_CERT: expected a certificate and its unencrypted key in PEM form in "
             f"{pair}: {reason}"
