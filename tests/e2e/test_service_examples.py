@@ -386,7 +386,7 @@ def test_through_a_proxy_an_answer_comes_while_the_body_is_still_being_sent(prox
             connection.send(b"%x\r\n%s\r\n" % (len(line), line))
 
         send({"model": "seasonal-naive", "horizon": 2})
-        # Enough of them that the first slice is full and runs; the rest of the body is not sent yet.
+        # Enough that the first slice is full and runs; the rest of the body is not sent yet.
         for number in range(600):
             send({"id": f"s{number}", "target": [1, 2, 3, 4]})
         answer = connection.getresponse()
