@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollama.core.errors import ProtocolError
-from tollama.daemon.lines import Lines
+from tollama.core.lines import Lines
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(1, 20), max_size=40))

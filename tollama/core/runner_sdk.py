@@ -16,10 +16,11 @@ in the middle of a computation. Not covered: batching across requests, which a f
 from __future__ import annotations
 
 import os
-import queue
+import select
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
@@ -35,6 +36,7 @@ from tollama.core.errors import (
     TollamaError,
     Unsupported,
 )
+from tollama.core.lines import Lines
 from tollama.core.readers import COMMON_OPTIONS
 from tollama.core.schemas import (
     Forecast,
@@ -43,6 +45,8 @@ from tollama.core.schemas import (
     Series,
     with_defaults,
 )
+
+_CHUNK = 1 << 18
 
 __all__ = ["Forecast", "ForecastRequest", "ForecastResponse", "Runner", "Series", "serve"]
 
@@ -125,46 +129,74 @@ def moved(error: TollamaError, offset: int) -> TollamaError:
     )
 
 
-def serve(runner: Runner, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
-    """Answer frames until stdin ends; never returns to a caller that gave no streams."""
-    if stdout is None:
-        # Frames get a private descriptor and fd 1 becomes stderr, so that a print in a library
-        # cannot break a frame.
-        stdout = os.fdopen(os.dup(1), "wb", buffering=0)
-        os.dup2(2, 1)
-        sys.stdout = sys.stderr
-    _Loop(runner, stdin or sys.stdin.buffer, stdout).run()
+def serve(runner: Runner) -> None:
+    """Answer frames until stdin ends; never returns."""
+    # Frames get a private descriptor and fd 1 becomes stderr, so that a print in a library cannot
+    # break a frame.
+    stdout = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    _Loop(runner, stdout).run()
+
+
+def _end_with(fd: int) -> None:
+    """Exit when the other end of a pipe closes, also in the middle of a computation."""
+    poller = select.poll()
+    poller.register(fd, 0)  # nothing but its end: bytes are for the thread that computes
+    while not poller.poll():
+        continue
+    os._exit(0)
 
 
 class _Loop:
-    def __init__(self, runner: Runner, stdin: BinaryIO, stdout: BinaryIO) -> None:
+    """One thread reads a frame and answers it: a request costs no switch between threads."""
+
+    def __init__(self, runner: Runner, stdout: BinaryIO) -> None:
         self.runner = runner
-        self.stdin = stdin
         self.stdout = stdout
-        self.frames: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.stdin = 0
+        self.poller: Any = None
+        self.lines = Lines(protocol.MAX_LINE)
+        self.frames: deque[dict[str, Any]] = deque()
         self.cancelled: set[str] = set()
         self.running: set[str] = set()
 
     def run(self) -> None:
-        threading.Thread(target=self.read, name="stdin", daemon=True).start()
+        if hasattr(select, "poll"):  # on Windows the end is seen between two frames
+            self.poller = select.poll()
+            self.poller.register(self.stdin, select.POLLIN)
+            watch = threading.Thread(target=_end_with, args=(self.stdin,), daemon=True)
+            watch.start()
         while True:
-            self.answer(self.frames.get())
+            while not self.frames:
+                self.take()
+            self.answer(self.frames.popleft())
 
-    def read(self) -> None:
-        for line in self.stdin:
-            frame = protocol.decode(line)
-            if frame is None:
-                print(f"ignored a line that is not a frame: {line[:80]!r}", file=sys.stderr)
-            elif frame.get("method") == "cancel":
-                params = frame.get("params")
-                if isinstance(params, dict) and params.get("id") in self.running:
-                    self.cancelled.add(params["id"])
-            else:
-                for job in _jobs(frame):
-                    self.running.add(job["id"])
-                self.frames.put(frame)
-        # EOF: the daemon is gone or wants this process gone, whatever is being computed.
-        os._exit(0)
+    def look(self) -> None:
+        """Take what has come meanwhile, mostly cancellations."""
+        if self.poller is not None and self.poller.poll(0):
+            self.take()
+
+    def take(self) -> None:
+        """Read some bytes, waiting for them."""
+        chunk = os.read(self.stdin, _CHUNK)
+        if not chunk:  # the daemon is gone or wants this process gone
+            os._exit(0)
+        for line in self.lines.feed(chunk):
+            self.keep(line)
+
+    def keep(self, line: bytes) -> None:
+        frame = protocol.decode(line)
+        if frame is None:
+            print(f"ignored a line that is not a frame: {line[:80]!r}", file=sys.stderr)
+        elif frame.get("method") == "cancel":
+            params = frame.get("params")
+            if isinstance(params, dict) and params.get("id") in self.running:
+                self.cancelled.add(params["id"])
+        else:
+            for job in _jobs(frame):
+                self.running.add(job["id"])
+            self.frames.append(frame)
 
     def write(self, line: bytes) -> None:
         view = memoryview(line)
@@ -242,6 +274,8 @@ class _Loop:
         self, jobs: list[dict[str, Any]]
     ) -> Iterable[tuple[dict[str, Any], bytes | TollamaError]]:
         ready: list[tuple[dict[str, Any], ForecastRequest, list[str]]] = []
+        if len(jobs) > 1:
+            self.look()
         for job in jobs:
             if job["id"] in self.cancelled:
                 continue
@@ -257,7 +291,7 @@ class _Loop:
         if not ready:
             return
         answered = 0
-        for index, response in self.runner.forecast_batch([request for _, request, _ in ready]):
+        for index, response in self.responses(ready):
             job, request, warnings = ready[index]
             answered += 1
             if isinstance(response, TollamaError):
@@ -267,10 +301,23 @@ class _Loop:
                 yield job, finish(request, response, warnings)
             except Exception as error:
                 yield job, as_error(error, self.runner.name)
-        if answered != len(ready):
+        if answered + sum(job["id"] in self.cancelled for job, _, _ in ready) < len(ready):
             raise BadForecast(
                 f"{self.runner.name}: expected {len(ready)} answers of a batch, got {answered}"
             )
+
+    def responses(
+        self, ready: list[tuple[dict[str, Any], ForecastRequest, list[str]]]
+    ) -> Iterable[tuple[int, ForecastResponse | TollamaError]]:
+        """What the model answers; jobs that it takes one by one can still be cancelled."""
+        if type(self.runner).forecast_batch is not Runner.forecast_batch:
+            yield from self.runner.forecast_batch([request for _, request, _ in ready])
+            return
+        for index, (job, request, _) in enumerate(ready):
+            if index:
+                self.look()
+            if job["id"] not in self.cancelled:
+                yield index, self.runner.attempt(request)
 
     def embed(self, job: dict[str, Any]) -> bytes:
         value = {"horizon": 1, **job["request"]}

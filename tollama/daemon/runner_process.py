@@ -30,9 +30,9 @@ from tollama.core.errors import (
     TollamaError,
     shown,
 )
+from tollama.core.lines import Lines
 from tollama.daemon.bell import POLLS, Bell, milliseconds
 from tollama.daemon.child import kill_tree, signal_name, wait_exit
-from tollama.daemon.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
