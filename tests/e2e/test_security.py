@@ -59,6 +59,7 @@ def test_scopes_include_those_before_them(start):
         TOLLAMA_API_KEYS="read:read-key-1, forecast:forecast-1, admin:admin-key-1, plain-key-1"
     )
     assert statuses(daemon) == [401, 401, 401]
+    assert daemon.request("GET", "/api/tags")[1]["WWW-Authenticate"] == "Bearer"
     assert statuses(daemon, Authorization="Bearer wrong-key-1") == [401, 401, 401]
     assert statuses(daemon, Authorization="Bearer read-key-1") == [200, 403, 403]
     assert statuses(daemon, Authorization="bearer forecast-1") == [200, 200, 403]

@@ -149,10 +149,12 @@ def proxies() -> Iterator[Finding]:
     if bundle:
         import ssl
 
+        from tollama.core import trust
+
         try:
             ssl.create_default_context(cafile=bundle)
         except OSError as error:
-            text = f"ca_bundle {bundle} (from {source}): {(error.strerror or str(error)).lower()}"
+            text = f"ca_bundle {bundle} (from {source}): {trust.plain(error)}"
             yield Finding("tls", "problem", text, "point it at a file of PEM certificates")
 
 

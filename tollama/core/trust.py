@@ -20,14 +20,24 @@ def context(environ: Mapping[str, str]) -> ssl.SSLContext:
     import ssl
 
     name = next((name for name in BUNDLES if environ.get(name)), None)
+    if name is None:
+        return ssl.create_default_context()
     try:
-        return ssl.create_default_context(cafile=environ[name] if name else None)
+        made = ssl.create_default_context(cafile=environ[name])
     except OSError as error:  # ssl.SSLError is one too
-        assert name is not None
         raise InvalidRequest(
-            f"{name}: expected a file of PEM certificates at {environ[name]}, "
-            f"found: {(error.strerror or str(error)).lower()}"
+            f"{name}: expected a file of PEM certificates at {environ[name]}, found: "
+            f"{plain(error)}"
         ) from None
+    # Python 3.13 refuses roots that lack some RFC 5280 extensions; many that people make do.
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return made
+
+
+def plain(error: BaseException) -> str:
+    """What an error of the system or of TLS says, without its number and place."""
+    text = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+    return str(text).replace("_", " ").lower()
 
 
 def explained(url: str, error: BaseException) -> str:
@@ -38,6 +48,6 @@ def explained(url: str, error: BaseException) -> str:
             f"the TLS certificate of {url} is not trusted ({found.lower()}): name the PEM file of "
             "what signed it with --ca-bundle FILE or TOLLAMA_CA_BUNDLE"
         )
-    reason = str(getattr(error, "reason", None) or error).replace("_", " ").lower()
+    reason = plain(error)
     hint = "; does it speak plain http?" if "wrong version" in reason or "record" in reason else ""
     return f"no TLS connection to {url}: {reason}{hint}"

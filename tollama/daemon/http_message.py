@@ -277,6 +277,8 @@ def error_reply(request: Request | None, error: TollamaError) -> Reply:
     headers: list[tuple[str, str]] = []
     if error.retry_after is not None:
         headers.append(("Retry-After", str(max(1, round(error.retry_after)))))
+    if error.status == 401:
+        headers.append(("WWW-Authenticate", "Bearer"))
     if isinstance(error, MethodNotAllowed) and isinstance(error.detail, str):
         headers.append(("Allow", error.detail))
     text = json.dumps(to_wire(error), ensure_ascii=False, separators=(",", ":"))
