@@ -166,3 +166,19 @@ def test_an_interrupt_is_silent_before_the_command_runs_and_an_exception_after()
     )
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("environ", "unicode"),
+    [
+        ({"LANG": "C"}, False),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, False),  # what Python makes of the line above
+        ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, False),
+        ({"LANG": "C", "PYTHONUTF8": "1"}, True),
+        ({"LANG": "C", "LC_CTYPE": "de_DE.UTF-8"}, True),
+        ({"LANG": "C.UTF-8"}, True),
+        ({}, True),
+    ],
+)
+def test_the_locale_c_means_ascii_on_a_terminal(environ, unicode):
+    assert t.terminal(Stream(), {"TERM": "xterm", **environ}).unicode is unicode

@@ -42,7 +42,8 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         # Ctrl-C is silent; on a terminal the shell's prompt must not follow the "^C".
         if sys.stderr.isatty():
-            sys.stderr.write("\n")
+            dumb = os.environ.get("TERM", "dumb") == "dumb"
+            sys.stderr.write("\n" if dumb else "\r\x1b[K")
         return Cancelled.exit_code
     except BrokenPipeError:
         # `tollama list | head`: the reader has seen enough. stdout must not be flushed again.

@@ -38,6 +38,8 @@ def terminal(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
     able = name not in ("dumb", "") or sys.platform == "win32"
     encoding = (getattr(stream, "encoding", None) or "").lower().replace("-", "")
     unicode = encoding.startswith("utf") and name not in ("linux", "dumb")
+    if is_tty and _is_c(environ):
+        unicode = False
     forced = environ.get("FORCE_COLOR", "0") not in ("", "0")
     colors = _colors(name, environ) if (is_tty and able) or forced else 0
     if environ.get("NO_COLOR"):
@@ -45,6 +47,14 @@ def terminal(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
     background = environ.get("COLORFGBG", "").rpartition(";")[2]
     dark = background not in ("7", "15") if background.isdigit() else None
     return Terminal(width, height, colors, unicode, is_tty, is_tty and able, dark)
+
+
+def _is_c(environ: Mapping[str, str]) -> bool:
+    """Whether the locale is said to be C: Python writes UTF-8 then, and sets LC_CTYPE itself."""
+    kind = environ.get("LC_CTYPE", "")
+    kind = "" if kind in ("C.UTF-8", "C.utf8", "UTF-8") else kind
+    said = environ.get("LC_ALL") or kind or environ.get("LANG")
+    return said in ("C", "POSIX") and environ.get("PYTHONUTF8") != "1"
 
 
 def _size(stream: TextIO, environ: Mapping[str, str]) -> tuple[int, int]:
