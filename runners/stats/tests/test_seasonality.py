@@ -14,6 +14,8 @@ from tollama_stats.seasonality import (
     is_cycle,
     is_seasonal,
     seasonal_indices,
+    seasonal_means_differ,
+    shows_season,
 )
 
 
@@ -87,3 +89,29 @@ def test_detection_finds_nothing_in_random_walks_and_noise() -> None:
     rng = random.Random(1)
     found += [detect_season([rng.gauss(0, 1) for _ in range(100)]) for _ in range(40)]
     assert sum(season > 1 for season in found) <= 3
+
+
+def test_analysis_of_variance_equals_scipys() -> None:
+    # scipy.stats.f_oneway of the detrended values, then norm.isf of its p-value: 0.7869
+    y = [3.0, 5.0, 2.0, 9.0, 4.0, 4.0, 3.0, 8.0, 6.0, 5.0, 7.0, 6.0, 5.0, 9.0, 4.0, 8.0]
+    assert seasonal_means_differ(y, 4) == pytest.approx(0.7869, abs=0.02)
+
+
+def test_three_years_with_a_plain_season_show_it() -> None:
+    rng = random.Random(4)
+    y = [v + rng.gauss(0, 2) for v in wave(12, 36, trend=0.5)]
+    assert not is_seasonal(y, 12)
+    assert shows_season(y, 12)
+    assert detect_season(y) == 12
+
+
+def test_means_seldom_differ_without_a_season() -> None:
+    assert sum(seasonal_means_differ(walk(60, seed), 12) > 2.326 for seed in range(200)) <= 20
+    noise = [[random.Random(seed).gauss(0, 1) for _ in range(60)] for seed in range(200)]
+    assert sum(seasonal_means_differ(y, 4) > 2.326 for y in noise) <= 10
+
+
+def test_means_of_flat_or_short_data_do_not_differ() -> None:
+    assert seasonal_means_differ([1.0] * 40, 12) == 0
+    assert seasonal_means_differ([1.0, 2.0] * 3, 12) == 0
+    assert seasonal_means_differ([1.0, 2.0, 5.0] * 12, 3) > 5

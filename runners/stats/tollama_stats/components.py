@@ -15,7 +15,7 @@ from .holt_winters import holt_winters
 from .methods import on_adjusted
 from .naive import drift, seasonal_naive
 from .prediction import Prediction, exponentials, logs_are_sensible
-from .seasonality import Adjustment, adjust
+from .seasonality import Adjustment, adjust, shows_season
 from .smoothing import damped, ses
 from .theta import box_cox_theta, dynamic_optimised_theta
 
@@ -46,7 +46,7 @@ def components(
 ) -> Components:
     """The slots for 5 observations or more; dotm stands in where a method needs more."""
     n = len(y)
-    adjustment = adjust(y, season, horizon)
+    adjustment = adjust(y, season, horizon, test=shows_season)
     season = season if adjustment.is_seasonal else 1
     lag = season if n >= 2 * season + 8 else 1
     parts = {

@@ -2,14 +2,15 @@
 
 The test and the multiplicative decomposition are those of the M4 competition's benchmarks
 (Makridakis, Spiliotis and Assimakopoulos 2020, appendix; the test is Bartlett's on one
-autocorrelation), so that `naive2`, `theta` and `comb` equal the competition's. Not covered:
-changing seasonal shapes (`holt_winters`, `autoregression`).
+autocorrelation), so that `naive2`, `theta` and `comb` equal the competition's. `auto` also asks an
+analysis of variance, which sees a season in few noisy cycles. Not covered: changing seasonal shapes
+(`holt_winters`, `autoregression`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import mul
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ CALENDAR = (4, 7, 12, 24, 52, 96, 168)
 CLEARLY, PREFERENCE = 10.0, 20.0  # in units of BIC
 PHASES = 8  # parts of a long cycle that have a mean of their own
 LONGEST_SEARCH = 1_500
+Z99 = 2.326  # one-sided, of the normal distribution
+# Smooth waves that a few noisy years hide from the search below (weeks have edges that it sees),
+# and how clearly their means must differ where nobody named the season.
+COMMON, UNASKED = (4, 12), 3.5
 LAGS = 200  # Bartlett's sum over more lags than this is estimated from every k-th
 
 
@@ -64,6 +69,32 @@ def is_seasonal(y: Sequence[float], season: int, *, critical: float = 1.645) -> 
     lags = range(1, season, stride)
     below = math.fsum(map(squared, lags)) * (season - 1) / len(lags)
     return squared(season) > critical * critical / n * (1 + 2 * below)
+
+
+def shows_season(y: Sequence[float], season: int) -> bool:
+    """Whether M4's test or the analysis of variance (99%) finds the season."""
+    return is_seasonal(y, season) or seasonal_means_differ(y, season) > Z99
+
+
+def seasonal_means_differ(y: Sequence[float], season: int) -> float:
+    """How clearly the seasons' means differ, as a standard normal deviate.
+
+    Fisher's (1925) one-way analysis of variance of the values less their centred moving average:
+    F = (between / (m - 1)) / (within / (n - m)), made normal by Paulson's (1942) approximation.
+    """
+    if season < 2 or len(y) < SHORTEST_SHARE * season:
+        return 0.0
+    trend = centred_moving_average(y, season)
+    values, total = _deviations(list(map(float.__sub__, y[season // 2 :], trend)))
+    groups = [values[i::season] for i in range(season)]
+    between = math.fsum(math.fsum(group) ** 2 / len(group) for group in groups)
+    within = max(total - between, 1e-9 * total)
+    if within <= 0:
+        return 0.0
+    a, b = season - 1, len(values) - season
+    root = (between / a / (within / b)) ** (1 / 3)
+    ninth_a, ninth_b = 2 / (9 * a), 2 / (9 * b)
+    return ((1 - ninth_b) * root - (1 - ninth_a)) / math.sqrt(ninth_b * root * root + ninth_a)
 
 
 def is_cycle(y: Sequence[float], season: int) -> bool:
@@ -125,13 +156,19 @@ def seasonal_indices(y: Sequence[float], season: int, *, multiplicative: bool) -
     return [v - centre for v in raw]
 
 
-def adjust(y: Sequence[float], season: int, horizon: int) -> Adjustment:
+def adjust(
+    y: Sequence[float],
+    season: int,
+    horizon: int,
+    *,
+    test: Callable[[Sequence[float], int], bool] = is_seasonal,
+) -> Adjustment:
     """The seasonally adjusted series if the test finds a season, else the series itself.
 
     Multiplicative as in M4; additive where that is undefined (negative values, an index at or below
     zero).
     """
-    if not is_seasonal(y, season):
+    if not test(y, season):
         return Adjustment(list(y), [], "none")
     return remove_season(y, season, horizon)
 
@@ -157,7 +194,8 @@ def detect_season(y: Sequence[float]) -> int:
     level a random walk's slow swings look like seasons, and in the changes of one step a long
     smooth wave drowns in noise. Peaks of the autocorrelation are the candidates; each is judged by
     the BIC of a model that gives phases of the cycle a mean of their own. One must win clearly
-    against none; among those that do, the calendar's periods are preferred.
+    against none; among those that do, the calendar's periods are preferred. Where none does, one of
+    the common periods may show in its means.
     """
     y = y[-LONGEST_SEARCH:]
     longest = min((len(y) - 1) // SHORTEST_SHARE, 400)
@@ -176,6 +214,9 @@ def detect_season(y: Sequence[float]) -> int:
                 if gain > best_gain:
                     best, best_gain = season, gain
         span *= 2
+    if best == 1:
+        clearness, season = max((seasonal_means_differ(y, season), season) for season in COMMON)
+        best = season if clearness > UNASKED else 1
     return best
 
 
