@@ -176,7 +176,8 @@ def test_a_read_only_daemon_serves_and_changes_nothing(start, tmp_path, how):
     status, _, data = daemon.request("POST", "/api/forecast", FORECAST, X_API_Key="admin-key-1")
     assert status == 200
     info = json.loads(daemon.request("GET", "/api/info", X_API_Key="admin-key-1")[2])
-    assert info["settings"]["TOLLAMA_READ_ONLY"] is True
+    assert info["settings"]["TOLLAMA_READ_ONLY"] is True and info["daemon"]["read_only"] is True
+    assert "Read-only" in daemon.run("info", TOLLAMA_API_KEY="admin-key-1").stdout
     found = daemon.run("pull", "mock", check=2, TOLLAMA_API_KEY="admin-key-1")
     assert "read-only" in found.stderr
     assert sorted(path.relative_to(home) for path in home.rglob("*")) == before

@@ -24,7 +24,8 @@ SECRET_VARIABLES = (
 )  # fmt: skip
 SHOWN_VARIABLES = (
     "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-    "http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+    "http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy", "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
 )  # fmt: skip
 
 
@@ -40,6 +41,7 @@ def info(service: Service, *, running: bool = True) -> dict[str, Any]:
             "started_at": catalogue.iso(service.started_at),
             "uptime_seconds": round(time.monotonic() - service.started_clock, 3),
             "host_binding": service.host_binding,
+            "read_only": settings(environ)["TOLLAMA_READ_ONLY"],
             "pid": os.getpid(),
         }
         if running
@@ -121,7 +123,8 @@ def settings(environ: dict[str, str]) -> dict[str, Any]:
         except TollamaError as error:
             value = f"error: {error.message}"
         if isinstance(value, tuple):
-            value = ":".join(map(str, value)) if setting.name == "TOLLAMA_HOST" else list(value)
+            is_host = setting.name == "TOLLAMA_HOST"
+            value = ":".join(map(str, value)).removesuffix(":0") if is_host else list(value)
         found[setting.name] = _clean(value)
     return found
 
@@ -176,6 +179,8 @@ def text(document: dict[str, Any], *, verbose: bool = False) -> str:
     ]
     if daemon:
         lines[-1] = f"  Daemon: {client['base_url']} (reachable) version={daemon['version']}"
+        if daemon.get("read_only"):
+            lines.append("  Read-only: pull, delete, copy and create are refused")
         lines.append(f"  Uptime: {daemon['uptime_seconds']:.0f} s, pid {daemon['pid']}")
     elif client["problem"]:
         lines.append(f"  {client['problem']}")
