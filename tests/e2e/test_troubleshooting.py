@@ -77,7 +77,7 @@ class World:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, timeout=120,
         )  # fmt: skip
-        assert found.returncode != 0 or command.startswith("curl"), found.stdout
+        assert found.returncode != 0 or command.startswith(("curl", "tollama version"))
         text = found.stdout
         for old, new in self.texts.items():
             text = text.replace(old, new)
@@ -195,6 +195,21 @@ def no_packages(world):
     world.python = str(world.folder / "bare" / "bin" / "python")
 
 
+def another_version(world):
+    old = world.folder / "old"
+    shutil.copytree(ROOT / "tollama", old / "tollama", ignore=shutil.ignore_patterns("_vendor"))
+    (old / "runners").symlink_to(ROOT / "runners")
+    entry = old / "tollama" / "__init__.py"
+    entry.write_text(re.sub(r'__version__ = ".*"', '__version__ = "0.0.9"', entry.read_text()))
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "tollama", "serve", "--port", "0"],
+        cwd=old, env={**os.environ, "TOLLAMA_HOME": str(world.folder / "home")},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    world.closing += [daemon.terminate, daemon.wait, daemon.stdout.close]
+    world.environ["TOLLAMA_HOST"] = daemon.stdout.readline().split()[-1]
+
+
 def nothing(world):
     """The command alone fails."""
 
@@ -206,6 +221,7 @@ PROVOKE = {
     "An API key is missing": no_key,
     "The key may not do that": small_key,
     "The host's name is refused": foreign_name,
+    "The daemon is another version": another_version,
     "A variable has a bad value": nothing,
     "Python is too old": old_python,
     "The proxy does not answer": nothing,

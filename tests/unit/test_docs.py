@@ -95,3 +95,16 @@ def test_the_recording_is_whole():
     ids = {element.get("id") for element in root.iter()}
     for use in root.iter("{http://www.w3.org/2000/svg}use"):
         assert use.get("href").removeprefix("#") in ids
+
+
+def test_the_recorder_draws_letters_and_shapes():
+    pyte = pytest.importorskip("pyte", reason="the extra `docs` is not installed")
+    spec = importlib.util.spec_from_file_location("record", ROOT / "docs" / "record.py")
+    record = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(record)
+    screen = pyte.Screen(12, 2)
+    pyte.Stream(screen).feed("a & \x1b[38;2;1;2;3m⠁█\x1b[0m\x1b[1mb")
+    first, second = record.rows(screen)
+    assert ">a &amp;</text>" in first and 'font-weight="bold">b</text>' in first
+    assert first.count("M") == 2 and 'fill="#010203"' in first
+    assert second == ""
