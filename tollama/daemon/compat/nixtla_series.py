@@ -22,9 +22,10 @@ from tollama.core import calendar, fields, names
 from tollama.core.errors import InvalidRequest, Loc
 from tollama.core.fields import Fields
 
-# A native request of a panel: so many windows or values at most, so that one answer stays small.
+# A native request of a panel: so many windows or values at most, so that one answer stays small and
+# writing the request keeps nobody from the interpreter's lock for long.
 MAX_WINDOWS = 512
-MAX_VALUES = 1_000_000
+MAX_VALUES = 50_000
 
 Forecasts = list[dict[str, Any]]
 
