@@ -145,9 +145,7 @@ def test_season_is_detected_when_the_frequency_is_not_known() -> None:
 
 def test_short_history_says_that_it_shows_no_season() -> None:
     found = forecast("auto", monthly(20), 12, season_length=12, freq_class="M")
-    assert found.warnings == [
-        "20 observations, fewer than 3 seasons of 12: used no seasonal pattern"
-    ]
+    assert found.warnings == ["fewer than 3 seasons of 12 observations: used no seasonal pattern"]
 
 
 def test_non_negative_option_overrules_the_data() -> None:

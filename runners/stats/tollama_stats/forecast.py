@@ -120,7 +120,7 @@ def _choose(
     shortest = next((season for season in seasons if season > 1), 1)
     if not choice.seasons and _is_seasonal(model) and len(y) < SHORTEST_SHARE * shortest:
         warnings.append(
-            f"{_count(len(y), 'observation')}, fewer than {SHORTEST_SHARE} seasons of {shortest}: "
+            f"fewer than {SHORTEST_SHARE} seasons of {_count(shortest, 'observation')}: "
             "used no seasonal pattern"
         )
     return choice
