@@ -33,7 +33,8 @@ def learned_shares(numbers: Sequence[float], *, trust: float = 1.0) -> dict[str,
     With `trust` below one the rest is shared equally by the base methods.
     """
     logits = list(PRIOR)
-    for x, (_, centre, width, row) in zip((*numbers, math.e - 1), TABLE, strict=True):
+    constant = math.e - 1  # log1p makes 1 of it
+    for x, (_, centre, width, row) in zip((*numbers, constant), TABLE, strict=True):
         z = (math.copysign(math.log1p(abs(x)), x) - centre) / width
         z = min(max(z, -FURTHEST), FURTHEST)
         logits = [logit + z * w for logit, w in zip(logits, row, strict=True)]
