@@ -26,6 +26,14 @@ def test_help_has_a_text_for_every_argument_and_examples(command, capsys):
         assert "examples:\n  " in shown
 
 
+@pytest.mark.parametrize("line", [["--help"], ["help"], ["-h"]])
+def test_the_overview_names_every_command_and_has_examples(line, capsys):
+    assert main.main(line) == 0
+    shown = capsys.readouterr().out
+    assert "examples:\n  tollama run" in shown
+    assert all(f"\n  {command.name} " in shown for command in main.COMMANDS)
+
+
 @pytest.mark.parametrize("command", main.COMMANDS, ids=lambda command: command.name)
 def test_every_example_parses(command):
     used = set()

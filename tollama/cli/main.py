@@ -228,6 +228,9 @@ def overview() -> str:
     lines += [f"  {command.name:<12} {command.summary}" for command in COMMANDS]
     lines += [
         "",
+        "examples:",
+        *(f"  {TABLE[name].examples[0]}" for name in ("run", "backtest", "serve", "completion")),
+        "",
         "tollama help COMMAND     options and examples of a command",
         "tollama --version        the version",
         "",
