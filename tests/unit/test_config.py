@@ -23,6 +23,32 @@ def test_an_address_is_read_in_all_its_forms(text, address):
     assert config.get("TOLLAMA_HOST", {"TOLLAMA_HOST": text}) == address
 
 
+def test_a_unix_socket_is_an_address():
+    assert config.parse_host("unix:///run/t.sock") == ("unix:///run/t.sock", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("HuggingFace.co/Amazon/", "https://huggingface.co/amazon"),
+        ("hf.co/amazon", "https://huggingface.co/amazon"),
+        ("hf.co", "https://huggingface.co"),
+        ("hf.company", "https://hf.company"),
+        ("http://HOST:11435", "http://host:11435"),
+        ("mirror/path/org/repo", "https://mirror/path/org/repo"),
+    ],
+)
+def test_a_hub_is_an_address(text, address):
+    assert config.get("TOLLAMA_ALLOWED_HUBS", {"TOLLAMA_ALLOWED_HUBS": text}) == (address,)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("60/m", (60, 60.0)), ("5/s", (5, 1.0)), (" 1000/H ", (1000, 3600.0))]
+)
+def test_a_rate_is_requests_and_their_time(text, limit):
+    assert config.get("TOLLAMA_RATE_LIMIT", {"TOLLAMA_RATE_LIMIT": text}) == limit
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -121,8 +121,12 @@ def _hubs(text: str) -> tuple[str, ...]:
 
 
 def _hub(text: str) -> str:
-    """HOST, HOST/ORG or HOST/ORG/REPO as an address; https unless it says otherwise."""
-    value = text.rstrip("/").lower()
+    """HOST, HOST/ORG or HOST/ORG/REPO as an address; https unless it says otherwise.
+
+    hf.co is the hub's own short name, and what names of models begin with.
+    """
+    host, slash, path = text.rstrip("/").lower().partition("/")
+    value = ("huggingface.co" if host == "hf.co" else host) + slash + path
     value = value if "://" in value else f"https://{value}"
     scheme, _, rest = value.partition("://")
     netloc = rest.partition("/")[0]

@@ -123,8 +123,11 @@ def settings(environ: dict[str, str]) -> dict[str, Any]:
         except TollamaError as error:
             value = f"error: {error.message}"
         if isinstance(value, tuple):
-            is_host = setting.name == "TOLLAMA_HOST"
-            value = ":".join(map(str, value)).removesuffix(":0") if is_host else list(value)
+            if setting.name == "TOLLAMA_HOST":
+                value = value[:1] if value[0].startswith("unix:") else value
+                value = ":".join(map(str, value))
+            else:
+                value = list(value)
         found[setting.name] = _clean(value)
     return found
 
