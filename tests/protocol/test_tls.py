@@ -211,3 +211,47 @@ def test_one_file_may_hold_both_and_a_key_for_everybody_is_a_warning(pair, tmp_p
     said = []
     Context.of(str(both), None, lambda text, level: said.append((level, text)))
     assert said[0][0] == "warning" and "chmod 600" in said[0][1]
+
+
+def slowly(server, client):
+    """A connection that takes little at a time."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(PATIENCE)
+    sock.connect(server.address)
+    return Wire(client.wrap_socket(sock, server_hostname="localhost"))
+
+
+def test_a_slow_reader_of_a_large_answer_gets_it_all(context, client):
+    body = os.urandom(8_000_000)
+    routes = {("GET", "/big"): Route(lambda request: Reply(body=body))}
+    with serving(routes, ssl_context=context) as server, slowly(server, client) as wire:
+        wire.send("GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with connected(server, client) as other:
+            assert [other.get().status for _ in range(20)] == [200] * 20
+        assert wire.answer().body == body
+        assert wire.get().status == 200
+
+
+def test_a_client_that_does_not_read_is_cut_off(context, client):
+    routes = {("GET", "/big"): Route(lambda request: Reply(body=bytes(30_000_000)))}
+    limits = {"send_s": 0.3, "rate": 1 << 30}
+    with serving(routes, ssl_context=context, limits=limits) as server:
+        wire = slowly(server, client)
+        wire.send("GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: server.records)
+        assert "did not read" in server.records[0]["error"]
+        until(lambda: not server.loop.connections)
+        wire.sock.close()
+
+
+def test_a_body_is_waited_for_or_refused_before_it_is_sent(context, client):
+    head = "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+    with serving(ssl_context=context, limits={"max_body": 10}) as server:
+        with connected(server, client) as wire:
+            wire.send(head + "4\r\n\r\n")
+            assert wire.answer().status == 100
+            assert wire.send("body").answer().body == b"body"
+        with connected(server, client) as wire:
+            wire.send(head + "11\r\n\r\n")
+            assert wire.answer().status == 413
