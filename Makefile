@@ -5,7 +5,7 @@ TORCH  ?= 1
 BIN     = $(VENV)/bin
 PYTEST  = $(BIN)/python -m pytest
 
-.PHONY: test lint build bench docs format clean
+.PHONY: test lint build bench fuzz soak docs format clean
 
 test: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
 	$(PYTEST) $(ARGS)
@@ -26,6 +26,18 @@ build dist/tollama.pyz: $(VENV)/.installed-$(TORCH)
 
 bench: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
 	$(BIN)/python benchmarks/run.py
+
+# Each target of tests/fuzz for so long, with new inputs; then every fault of the disk under a pull.
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.installed-$(TORCH)
+	$(BIN)/python -m pip install --quiet schemathesis
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) tests/fuzz -q --timeout 0 $(ARGS)
+	FAULTS=all $(PYTEST) tests/faults/test_store.py -q --timeout 0 $(ARGS)
+
+SOAK_MINUTES ?= 20
+soak: $(VENV)/.installed-$(TORCH) dist/tollama.pyz
+	$(BIN)/python benchmarks/soak.py --minutes $(SOAK_MINUTES)
+	$(BIN)/python benchmarks/kill_storm.py
 
 # The pages of docs/ as a site in build/site.
 docs: $(VENV)/.installed-$(TORCH)

@@ -48,9 +48,9 @@ class Mock:
             assert self.process.poll() is None, "the runner has ended"
             assert time.monotonic() < end, f"no answer to {last}: {found[-3:]}"
             if select.select([self.process.stdout], [], [], 1)[0]:
-                *lines, self.held = (self.held + os.read(self.process.stdout.fileno(), 1 << 16)).split(
-                    b"\n"
-                )
+                *lines, self.held = (
+                    self.held + os.read(self.process.stdout.fileno(), 1 << 16)
+                ).split(b"\n")
                 found += lines
         return found
 
@@ -78,8 +78,10 @@ def test_a_runner_answers_or_ignores_any_line_and_goes_on():
                 assert frame["error"]["code"] in errors.BY_CODE
                 assert frame["error"]["message"]
 
-    tokens = (b'"method":"batch"', b'"method":"load"', b'"method":"unload"', b'"jobs":', b'"id":null',
-              b'"params":[]', b'"request":{"model":"m"}', b'"offset":-1', b'"defaults":{"horizon":2}',
+    tokens = (b'"method":"batch"', b'"method":"load"', b'"method":"unload"', b'"jobs":',
+              b'"id":null',
+              b'"params":[]', b'"request":{"model":"m"}', b'"offset":-1',
+              b'"defaults":{"horizon":2}',
               b'"threads":0', b'\n{"method":"cancel","params":{"id":"1.0"}}\n')  # fmt: skip
     try:
         explore("pipe_to_runner", target, tokens=tokens, examples=300)
@@ -99,7 +101,8 @@ for line in sys.stdin.buffer:
     frame = json.loads(line)
     method, name = frame.get("method"), frame.get("id")
     if method == "hello":
-        write(json.dumps({"id": name, "result": {"name": "parrot", "protocol": 1}}).encode() + b"\n")
+        hello = {"id": name, "result": {"name": "parrot", "protocol": 1}}
+        write(json.dumps(hello).encode() + b"\n")
     elif method == "load":
         write(json.dumps({"id": name, "result": {}}).encode() + b"\n")
     elif method == "batch":
@@ -124,9 +127,7 @@ def parrot(tmp_path_factory):
         "models": [{"name": "parrot", "source": {"type": "builtin"}}],
     }  # fmt: skip
     (folder / "runner.json").write_text(json.dumps(family))
-    running = Daemon(
-        base / "home", TOLLAMA_RUNNERS=str(folder.parent), TOLLAMA_REQUEST_TIMEOUT="5"
-    )
+    running = Daemon(base / "home", TOLLAMA_RUNNERS=str(folder.parent), TOLLAMA_REQUEST_TIMEOUT="5")
     yield running
     running.stop()
 
@@ -158,6 +159,7 @@ def test_a_daemon_passes_on_right_answers_and_no_others(parrot):
 
     tokens = (b'{"id":"JOB","result":', b'{"id":"BATCH","result":{}}\n', b'"error":{"code":"x"}',
               b'"mean":[1,2]', b'"mean":[NaN,2]', b'"quantiles":{"0.9":[1,2]}', b'"id":"b"', b"JOB",
-              b'"forecasts":[]', b'{"id":"JOB","event":{}}\n', b'"warnings":1', b'"usage":[]')  # fmt: skip
+              b'"forecasts":[]', b'{"id":"JOB","event":{}}\n', b'"warnings":1',
+              b'"usage":[]')  # fmt: skip
     explore("pipe_to_daemon", target, tokens=tokens, examples=200)
     parrot.alive()
