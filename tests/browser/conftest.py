@@ -108,7 +108,7 @@ class Visit:
             accept_downloads=True,
             permissions=["clipboard-read", "clipboard-write"],
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.said = []
         self.requests = []

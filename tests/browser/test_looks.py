@@ -48,6 +48,7 @@ def test_every_screen_fits_and_is_accessible(daemon: Daemon, visit, axe, view):
     page.click("#tab-models")
     page.locator(".model").first.wait_for()
     page.locator("#loaded tbody tr").first.wait_for()
+    page.locator("#runtimes strong").first.wait_for()
     page.locator("#pull-form button[type=submit]").click()
     seen.check()
     page.get_by_role("button", name="Details auto").click()

@@ -3,6 +3,7 @@ import { call } from "./api.js";
 import { h } from "./dom.js";
 
 let models = [];
+let last = ""; // the answer that they are from
 const listeners = [];
 
 export const all = () => models;
@@ -10,9 +11,13 @@ export const installed = () => models.filter((model) => model.installed);
 export const find = (name) => models.find((model) => model.name === name);
 export const onModels = (listener) => listeners.push(listener);
 
-/** Read the models again, and tell everyone who shows them. */
+/** Read the models again, and tell everyone who shows them when they have changed. */
 export async function refresh() {
+  const before = last;
+  last = ""; // after a failure whatever comes is news
   const found = await call("GET", "v1/models");
+  last = JSON.stringify(found);
+  if (last === before) return models;
   const known = new Map((found.available ?? []).map((model) => [model.name, model]));
   for (const model of found.installed ?? []) {
     known.set(model.name, { ...known.get(model.name), ...model, installed: true });

@@ -207,8 +207,11 @@ async function showMachine() {
     const name = typeof one === "string" ? one : one.model ?? one.name;
     if (name && !isPulling(name)) pull(name);
   }
-  missing = new Map(info.runners.filter((runner) => !runner.installed).map((runner) => [runner.family, command(runner)]));
-  showModels();
+  const commands = info.runners.filter((runner) => !runner.installed).map((runner) => [runner.family, command(runner)]);
+  if (String(commands) !== String([...missing])) {
+    missing = new Map(commands);
+    showModels();
+  }
   fill(
     byId("runtimes"),
     h(
