@@ -376,8 +376,9 @@ def test_a_hub_in_trouble_is_given_time_to_list(hub, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks5", "socks5h"])
 def test_socks_proxies_are_refused_with_what_to_do(hub, tmp_path, scheme):
-    with pytest.raises(errors.HubUnreachable, match="socks proxies are not supported"):
+    with pytest.raises(errors.HubUnreachable, match="a socks proxy, which is not supported"):
         fetch(hub, tmp_path / "s", http_proxy=f"{scheme}://127.0.0.1:9")
+    fetch(hub, tmp_path / "s", http_proxy=f"{scheme}://127.0.0.1:9", no_proxy="127.0.0.1,localhost")
 
 
 def test_dead_hub_is_unreachable_not_missing(hub, tmp_path):

@@ -54,6 +54,10 @@ class PrivateAddress(OSError):
     """An address that the caller, or a redirect, must not make us connect to."""
 
 
+class SocksProxy(OSError):
+    """A proxy of a kind that needs a package which is not packed."""
+
+
 def final(error: TollamaError) -> Trouble:
     """A failure that another try cannot mend."""
     return Trouble(error, retry=False)
@@ -142,11 +146,11 @@ def of_exception(asked: Asked, error: BaseException, url: str) -> Trouble:
     text = redact.text((str(cause) or type(cause).__name__).partition("?")[0], asked.token)
     if isinstance(cause, PrivateAddress):
         return final(HubForbidden(f"refused: {text}"))
-    if isinstance(error, ImportError) or "proxy URL URL('socks" in text:
+    if isinstance(error, SocksProxy):
         return final(
             HubUnreachable(
-                "socks proxies are not supported: pass an http proxy with --https-proxy, or unset "
-                "ALL_PROXY"
+                f"the way to {host} leads through a socks proxy, which is not supported: pass an "
+                "http proxy with --https-proxy, or unset ALL_PROXY"
             )
         )
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError)):

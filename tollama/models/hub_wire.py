@@ -19,6 +19,7 @@ import ssl
 import sys
 from contextlib import closing
 from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.request import proxy_bypass
 
 import certifi
 import httpx
@@ -36,6 +37,7 @@ from tollama.core.errors import InvalidRequest, shown
 from tollama.models.hub_trouble import (
     Asked,
     PrivateAddress,
+    SocksProxy,
     Trouble,
     of_exception,
     of_status,
@@ -80,6 +82,10 @@ class Hub:
         )
         self._headers["Accept-Encoding"] = "identity"  # hashes and offsets are of the plain bytes
         keep_outside(spec.get("inside"), str(urlsplit(self.endpoint).hostname))
+        # The library refuses them even for hosts that need none.
+        self._socks = [name for name in ("http", "https") if is_socks(f"{name}_proxy")]
+        for name in self._socks:
+            del os.environ[f"{name}_proxy"]
         context = trust(spec["ca_bundle"], insecure=spec["insecure"])
         timeout = httpx.Timeout(self.stall, connect=min(self.stall, LONGEST_CONNECT), pool=None)
         limits = httpx.Limits(max_connections=spec["max_workers"] + 2)
@@ -107,6 +113,9 @@ class Hub:
         for _ in range(MAX_HOPS):
             sent = {**self._headers, **(headers or {})}
             try:
+                parts = urlsplit(url)
+                if parts.scheme in self._socks and not proxy_bypass(parts.hostname or ""):
+                    raise SocksProxy
                 # A credential is bound to the hub's origin: no redirect carries it elsewhere.
                 if self._auth and origin(url) == self._origin:
                     sent["Authorization"] = self._auth
@@ -215,6 +224,11 @@ def origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def is_socks(variable: str) -> bool:
+    """Whether a variable of the environment names a socks proxy."""
+    return os.environ.get(variable, "").lower().startswith("socks")
 
 
 def keep_outside(inside: list[str] | None, hub: str) -> None:
