@@ -62,7 +62,8 @@ def outliers(target: Sequence[float | None], season: int) -> list[int]:
     """Where a value is far from the median of those one and two seasons before and after it.
 
     A deviation is 1.4826 times the median of all these distances, and where most of them are zero
-    1.2533 times their mean, as Iglewicz and Hoaglin (1993) have it. The first and the last season have values on one side alone and are not looked at.
+    1.2533 times their mean, as Iglewicz and Hoaglin (1993) have it. The first and the last season
+    have values on one side alone and are not looked at.
     """
     distances = []
     for i in range(season, len(target) - season):
