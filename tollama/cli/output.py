@@ -90,4 +90,8 @@ def save(path: str, data: bytes) -> None:
         return
     from tollama.models import files
 
-    files.write(os.path.realpath(path), data)
+    try:
+        files.write(os.path.realpath(path), data)
+    except TollamaError as error:  # its advice is about the folder of the models
+        reason = error.message.partition(": ")[2].partition(";")[0]
+        raise type(error)(f"cannot write {path}: {reason}") from None
