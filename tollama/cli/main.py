@@ -104,7 +104,7 @@ def dispatch(argv: list[str]) -> int:
     module = import_module(f"tollama.cli.{command.module}")
     parser = build(command, module)
     try:
-        args = parser.parse_args(rest)
+        args = parser.parse_intermixed_args(rest)  # run MODEL --horizon 12 FILE too
     except SystemExit as stop:  # argparse has printed the help
         return stop.code if isinstance(stop.code, int) else 2
     if getattr(args, "ca_bundle", None):
