@@ -66,8 +66,8 @@ class Access:
         """Raise unless a caller with this highest scope may use a route of `scope`."""
         if granted is None:
             raise Unauthorized(
-                "an API key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY' "
-                "(the command line takes it from TOLLAMA_API_KEY)"
+                "an API key is needed: send it in the header 'X-API-Key' or as a bearer token (the "
+                "command line takes it from TOLLAMA_API_KEY)"
             )
         level = SCOPES.index(scope)
         if granted < level:
