@@ -295,7 +295,7 @@ class Client:
         for attempt in range(self._retries + 1):
             try:
                 with self._open(method, path, body) as response:
-                    return json.loads(response.read())
+                    return _decoded(response.read())
             except Unavailable as error:
                 if isinstance(error, DaemonUnreachable) or attempt == self._retries:
                     raise
@@ -303,12 +303,15 @@ class Client:
         raise AssertionError("unreachable")
 
     def _stream(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
+        value: dict[str, Any] = {}
         with self._open("POST", path, body) as response:
             for line in response:
-                value = json.loads(line)
+                value = _decoded(line)
                 if value.get("error"):
                     raise from_wire(value)
                 yield value
+        if value.get("status") != "success":
+            raise DaemonUnreachable("the daemon went away before the end; call again to go on")
 
     @contextlib.contextmanager
     def _open(self, method: str, path: str, body: Any) -> Iterator[http.client.HTTPResponse]:
@@ -323,6 +326,7 @@ class Client:
             )
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        where = self._unix or f"{self._host}:{self._port}"
         headers = {"Accept": "application/json", "Connection": "close"}
         data = None
         if body is not None:
@@ -335,7 +339,10 @@ class Client:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            where = self._unix or f"{self._host}:{self._port}"
+            if isinstance(error, TimeoutError):
+                raise DaemonUnreachable(
+                    f"no answer from {where} in {self._timeout:g} s (timeout=)"
+                ) from None
             if self._tls and isinstance(error, ssl.SSLError):
                 raise DaemonUnreachable(trust.explained(f"https://{where}", error)) from None
             raise DaemonUnreachable(
@@ -346,6 +353,8 @@ class Client:
                 if response.status >= 400:
                     raise _error(response)
                 yield response
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonUnreachable(f"the answer of {where} broke off ({error})") from None
         finally:
             connection.close()
 
@@ -361,6 +370,15 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise DaemonUnreachable(
+            f"expected JSON of a tollama daemon, got {text[:60]!r}: check the address"
+        ) from None
 
 
 def _error(response: http.client.HTTPResponse) -> TollamaError:

@@ -214,6 +214,35 @@ def test_a_503_is_tried_again():
         thread.join(10)
 
 
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "broke off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "expected JSON"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b'19\r\n{"status":"downloading"}\n\r\n',
+            "went away before the end",
+        ),
+    ],
+)
+def test_half_an_answer_is_an_error(answer, text):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        client = Client(f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(DaemonUnreachable, match=text):
+            client.pull("mock") if b"chunked" in answer else client.version()
+        thread.join(10)
+
+
 def test_the_async_client_does_the_same(daemon):
     async def work():
         client = AsyncClient(daemon.url)
