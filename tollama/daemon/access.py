@@ -66,7 +66,7 @@ class Access:
         """Raise unless a caller with this highest scope may use a route of `scope`."""
         if granted is None:
             raise Unauthorized(
-                "an API key is needed: send it in the header 'X-API-Key' or as a bearer token (the "
+                "an API key is needed: send it in the header X-API-Key or Authorization (the "
                 "command line takes it from TOLLAMA_API_KEY)"
             )
         level = SCOPES.index(scope)
