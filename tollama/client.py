@@ -14,34 +14,19 @@ Not covered: starting a daemon, and data files (the command line reads them).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import http.client
-import json
-import os
-import socket
-import ssl
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from tollama import frames
-from tollama.core import config, trust
-from tollama.core.errors import (
-    DaemonUnreachable,
-    InvalidRequest,
-    TollamaError,
-    Unavailable,
-    from_wire,
-)
+from tollama.core.errors import InvalidRequest
+from tollama.transport import Transport
 
 __all__ = ["AsyncClient", "Client", "Forecast", "TollamaForecaster"]
 
 # `list` is a method here, so the type needs a name.
 Models = list[dict[str, Any]]
 RETRIES = 3
-LONGEST_PAUSE = 30.0
 
 
 class Forecast:
@@ -125,46 +110,27 @@ class Client:
         timeout: float = 300.0,
         retries: int = RETRIES,
     ) -> None:
-        text = base_url or os.environ.get("TOLLAMA_HOST") or "127.0.0.1"
-        self._unix = text.removeprefix("unix://") if text.startswith("unix:///") else None
-        if self._unix is not None:
-            text = "http://localhost"
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        if parts.scheme not in ("http", "https"):
-            expected = "http://, https:// or unix:///PATH"
-            raise InvalidRequest(f"base_url: expected {expected}, got {text!r}")
-        try:
-            host, port = config.parse_host(parts.netloc)
-        except ValueError as error:
-            raise InvalidRequest(f"base_url: expected {error}, got {text!r}") from None
-        self._tls = parts.scheme == "https"
-        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        self._port = port
-        self._prefix = parts.path.rstrip("/")
-        self._key = api_key or os.environ.get("TOLLAMA_API_KEY")
-        self._bundle = {"TOLLAMA_CA_BUNDLE": ca_bundle} if ca_bundle else {}
-        self._timeout = timeout
-        self._retries = retries
+        self._http = Transport(base_url, api_key, ca_bundle, timeout, retries)
 
     # Models
 
     def version(self) -> str:
         """The daemon's version."""
-        return str(self._call("GET", "/api/version")["version"])
+        return str(self._http.call("GET", "/api/version")["version"])
 
     def list(self) -> Models:
         """Installed and built-in models."""
-        models: Models = self._call("GET", "/api/tags")["models"]
+        models: Models = self._http.call("GET", "/api/tags")["models"]
         return models
 
     def ps(self) -> Models:
         """Loaded models."""
-        models: Models = self._call("GET", "/api/ps")["models"]
+        models: Models = self._http.call("GET", "/api/ps")["models"]
         return models
 
     def show(self, model: str) -> dict[str, Any]:
         """One model in full."""
-        return dict(self._call("POST", "/api/show", {"model": model}))
+        return dict(self._http.call("POST", "/api/show", {"model": model}))
 
     def pull(self, model: str, **settings: Any) -> dict[str, Any]:
         """Download a model and wait for it; settings as POST /api/pull takes them."""
@@ -175,26 +141,26 @@ class Client:
 
     def pull_events(self, model: str, **settings: Any) -> Iterator[dict[str, Any]]:
         """Download a model, its progress as it comes."""
-        return self._stream("/api/pull", {"model": model, "stream": True, **settings})
+        return self._http.stream("/api/pull", {"model": model, "stream": True, **settings})
 
     def delete(self, model: str) -> None:
         """Remove a model."""
-        self._call("DELETE", "/api/delete", {"model": model})
+        self._http.call("DELETE", "/api/delete", {"model": model})
 
     def copy(self, source: str, destination: str) -> None:
         """Install a model under another name."""
-        self._call("POST", "/api/copy", {"source": source, "destination": destination})
+        self._http.call("POST", "/api/copy", {"source": source, "destination": destination})
 
     def load(self, model: str, keep_alive: float | str | None = None) -> None:
         """Load a model before it is needed."""
         body: dict[str, Any] = {"model": model}
         if keep_alive is not None:
             body["keep_alive"] = keep_alive
-        self._call("POST", "/api/generate", body)
+        self._http.call("POST", "/api/generate", body)
 
     def unload(self, model: str) -> None:
         """End a model's processes."""
-        self._call("POST", "/api/generate", {"model": model, "keep_alive": 0})
+        self._http.call("POST", "/api/generate", {"model": model, "keep_alive": 0})
 
     # Forecasts
 
@@ -238,7 +204,7 @@ class Client:
             "series": series,
             "options": {"timestamps": True, **zone, **options},
         }
-        raw = self._call("POST", "/v1/forecast", body)
+        raw = self._http.call("POST", "/v1/forecast", body)
         if table.kind not in frames.KINDS:
             return Forecast(raw, series)
         return frames.give_back(frames.to_rows(raw, table, columns, model), table)
@@ -261,7 +227,7 @@ class Client:
             data, id_col=id_col, time_col=time_col, target_col=target_col, freq=freq
         )
         body = {"models": [*models], "horizon": horizon, "windows": windows, "series": series}
-        return dict(self._call("POST", "/api/backtest", {**body, **settings}))
+        return dict(self._http.call("POST", "/api/backtest", {**body, **settings}))
 
     def anomalies(
         self,
@@ -280,117 +246,16 @@ class Client:
             data, id_col=id_col, time_col=time_col, target_col=target_col, freq=freq
         )
         body = {"model": model, "level": level / 100 if level > 1 else level, "series": series}
-        return dict(self._call("POST", "/api/anomalies", {**body, **settings}))
+        return dict(self._http.call("POST", "/api/anomalies", {**body, **settings}))
 
     def embed(self, data: Any, *, model: str = "chronos2", **options: Any) -> dict[str, Any]:
         """Embeddings of series."""
         series, _ = frames.to_series(data)
         return dict(
-            self._call("POST", "/api/embed", {"model": model, "series": series, "options": options})
-        )
-
-    # HTTP
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        for attempt in range(self._retries + 1):
-            try:
-                with self._open(method, path, body) as response:
-                    return _decoded(response.read())
-            except Unavailable as error:
-                if isinstance(error, DaemonUnreachable) or attempt == self._retries:
-                    raise
-                time.sleep(min(error.retry_after or 2**attempt, LONGEST_PAUSE))
-        raise AssertionError("unreachable")
-
-    def _stream(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
-        value: dict[str, Any] = {}
-        with self._open("POST", path, body) as response:
-            for line in response:
-                value = _decoded(line)
-                if value.get("error"):
-                    raise from_wire(value)
-                yield value
-        if value.get("status") != "success":
-            raise DaemonUnreachable("the daemon went away before the end; call again to go on")
-
-    @contextlib.contextmanager
-    def _open(self, method: str, path: str, body: Any) -> Iterator[http.client.HTTPResponse]:
-        """A request's answer; raises the daemon's errors. The connection ends with the block."""
-        connection: http.client.HTTPConnection
-        if self._unix is not None:
-            connection = _UnixConnection(self._unix, timeout=self._timeout)
-        elif self._tls:
-            context = trust.context({**os.environ, **self._bundle})
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=context
+            self._http.call(
+                "POST", "/api/embed", {"model": model, "series": series, "options": options}
             )
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        where = self._unix or f"{self._host}:{self._port}"
-        headers = {"Accept": "application/json", "Connection": "close"}
-        data = None
-        if body is not None:
-            data = json.dumps(body, separators=(",", ":")).encode()
-            headers["Content-Type"] = "application/json"
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        try:
-            connection.request(method, self._prefix + path, data, headers)
-            response = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            if isinstance(error, TimeoutError):
-                raise DaemonUnreachable(
-                    f"no answer from {where} in {self._timeout:g} s (timeout=)"
-                ) from None
-            if self._tls and isinstance(error, ssl.SSLError):
-                raise DaemonUnreachable(trust.explained(f"https://{where}", error)) from None
-            raise DaemonUnreachable(
-                f"no daemon at {where} ({error}); start one with: tollama serve"
-            ) from None
-        try:
-            with response:
-                if response.status >= 400:
-                    raise _error(response)
-                yield response
-        except (OSError, http.client.HTTPException) as error:
-            raise DaemonUnreachable(f"the answer of {where} broke off ({error})") from None
-        finally:
-            connection.close()
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, *, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _decoded(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise DaemonUnreachable(
-            f"expected JSON of a tollama daemon, got {text[:60]!r}: check the address"
-        ) from None
-
-
-def _error(response: http.client.HTTPResponse) -> TollamaError:
-    text = response.read()
-    try:
-        body = json.loads(text)
-    except ValueError:
-        body = {"error": text.decode("utf-8", "replace")[:300]}
-    error = from_wire(body, response.status)
-    after = response.headers.get("Retry-After", "")
-    error.retry_after = float(after) if after.isdigit() else None
-    return error
+        )
 
 
 def _columns(

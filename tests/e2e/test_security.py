@@ -349,12 +349,12 @@ def test_https_streams_and_large_bodies(start, pair):
     daemon = start(TOLLAMA_TLS_CERT=str(pair.cert), TOLLAMA_TLS_KEY=str(pair.key))
     client = Client(daemon.url, ca_bundle=str(pair.cert))
     many = [{"id": str(n), "target": [float(n)] * 500} for n in range(2000)]
-    forecast = client._call(
+    forecast = client._http.call(
         "POST", "/v1/forecast", {"model": "naive", "horizon": 3, "series": many}
     )
     assert [one["mean"][0] for one in forecast["forecasts"]] == [float(n) for n in range(2000)]
     lines = list(
-        client._stream(
+        client._http.stream(
             "/api/forecast",
             {
                 "model": "naive",
