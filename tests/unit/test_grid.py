@@ -55,6 +55,18 @@ def test_series_without_times_is_left_alone():
         assert on_grid(one, LOC) is one
 
 
+def test_zone_tells_that_a_skipped_hour_is_no_gap():
+    given = series(
+        freq="h",
+        timestamps=[f"2024-03-31 0{hour}:00" for hour in (0, 1, 3, 4)],
+        target=[0.0, 1.0, 3.0, 4.0],
+    )
+    assert on_grid(given, LOC).target == [0.0, 1.0, None, 3.0, 4.0]
+    found = on_grid(given, LOC, {"tz": "Europe/Berlin"})
+    assert found.target == given.target
+    assert found.timestamps == given.timestamps
+
+
 def test_times_off_the_frequency_name_their_path():
     with pytest.raises(InvalidRequest, match=r"series\[0\]\.timestamps"):
         on_grid(

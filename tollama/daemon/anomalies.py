@@ -60,7 +60,9 @@ def parse(raw: bytes) -> tuple[AnomaliesBody, list[Series]]:
     for index, one in enumerate(body.series):
         try:
             series = on_grid(
-                Series.parse(one, ("series", index), number=index, horizon=None), ("series", index)
+                Series.parse(one, ("series", index), number=index, horizon=None),
+                ("series", index),
+                body.options,
             )
         except InvalidRequest as error:
             problems += error.problems()

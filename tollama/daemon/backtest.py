@@ -155,7 +155,9 @@ class Backtest:
         self.quantiles = sorted(body.quantiles) if body.quantiles else list(DEFAULT_QUANTILES)
         self.series = [
             on_grid(
-                Series.parse(one, ("series", index), number=index, horizon=None), ("series", index)
+                Series.parse(one, ("series", index), number=index, horizon=None),
+                ("series", index),
+                body.options,
             )
             for index, one in enumerate(body.series)
         ]
@@ -206,10 +208,11 @@ class Backtest:
             "metrics": self.metrics,
             "series": [cut(series, cutoff, self.body.horizon) for series, cutoff in window.parts],
         }
-        if self.body.options and model != BASELINE:
-            request["options"] = self.body.options
-        elif self.body.options and "season_length" in self.body.options:
-            request["options"] = {"season_length": self.body.options["season_length"]}
+        options = self.body.options or {}
+        if model == BASELINE:
+            options = {k: v for k, v in options.items() if k in ("season_length", "tz")}
+        if options:
+            request["options"] = options
         if self.body.timeout:
             request["timeout"] = self.body.timeout
         return self.forecasting.start(

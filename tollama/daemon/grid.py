@@ -17,24 +17,27 @@ from tollama.core.errors import Loc
 from tollama.core.schemas import Series
 
 
-def on_grid(series: Series, loc: Loc) -> Series:
+def on_grid(series: Series, loc: Loc, options: dict[str, Any] | None = None) -> Series:
     """The series with a timestamp for each step, and null for the values of steps left out.
 
     The same series where it tells no times, or times of no frequency. A covariate that is known
-    ahead keeps its last value over a gap.
+    ahead keeps its last value over a gap. Times without an offset are read in `options.tz`.
     """
+    tz = (options or {}).get("tz")
     first = series.timestamps[0] if series.timestamps else series.start
     freq = calendar.parse_freq(series.freq) if series.freq else None
     n = total = series.length
     if series.timestamps:
         stamps = calendar.parse_timestamps(series.timestamps)
+        if tz:
+            stamps = calendar.localize(stamps, tz)
         freq = calendar.infer(stamps) if freq is None else calendar.refit(stamps, freq)
         if freq is None:
             return series
         positions, total = aligned(stamps, freq, loc)
     if first is None or freq is None:
         return series
-    moments, _ = calendar.range_from(calendar.parse_timestamp(first), freq, total)
+    moments, _ = calendar.range_from(calendar.parse_timestamp(first), freq, total, tz=tz)
     found = replace(
         series,
         freq=str(freq),
