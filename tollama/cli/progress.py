@@ -85,8 +85,8 @@ class Bar:
     def draw(self) -> None:
         """Write the line as it is now."""
         if self.term.moves:
+            self.open = True  # before Ctrl-C can find it drawn
             self.stream.write(f"\r{self.line()}\x1b[K")
-            self.open = True
         else:
             self.stream.write(self.line() + "\n")
         self.stream.flush()
@@ -267,9 +267,9 @@ class ForecastProgress:
         elif "status" in event and self.bar is None and self.term.moves:
             text = clean(f"{event['status']} ...", self.term)
             text = paint(cut(text, self.term.width - EDGE, self.term), "faint", self.term)
+            self.waiting = True
             self.stream.write(f"\r{text}\x1b[K")
             self.stream.flush()
-            self.waiting = True
 
     def count(self, done: int) -> None:
         """`done` series are ready."""
