@@ -124,9 +124,9 @@ def test_beside_a_port_both_answer(path):
 def test_the_python_client_speaks_to_it(path, monkeypatch):
     with serving(host=None, unix_socket=path) as server:
         with pytest.raises(KeyError):  # the echo of this server has no version
-            Client(f"unix://{os.path.abspath(path)}")._call("GET", "/")["version"]
+            Client(f"unix://{os.path.abspath(path)}")._http.call("GET", "/")["version"]
         monkeypatch.setenv("TOLLAMA_HOST", f"unix://{os.path.abspath(path)}")
-        assert Client()._call("GET", "/")["client"] == "unix"
+        assert Client()._http.call("GET", "/")["client"] == "unix"
         assert len(server.records) == 2
     with pytest.raises(DaemonUnreachable, match=r"t\.sock"):
         Client(retries=0).version()
