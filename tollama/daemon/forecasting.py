@@ -114,8 +114,13 @@ class Running:
                 part = Part(first, result, value, body)
                 self._parts[index] = part
                 yield part
-        finally:
+        except GeneratorExit:
+            # Perhaps from the collector, which may run in a thread that holds the lane's lock. Who
+            # gives up a request calls `cancel`.
+            raise
+        except BaseException:
             self.call.cancel()
+            raise
 
     def _whole(self, error: TollamaError) -> TollamaError:
         """What a runner finds wrong with a slice's series, with what is wrong with the others'."""
