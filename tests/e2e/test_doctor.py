@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from datetime import datetime
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from certificate import make
 from fake_hub import FakeHub
+
+from tollama.models.runtimes import CURRENT, RECORD
 
 QUICK = ("doctor", "--quick", "--format", "json")
 OFFLINE = (*QUICK, "--offline")
@@ -191,15 +194,53 @@ def test_certificates_that_cannot_be_used_or_have_ended(tollama, tmp_path):
     assert "key values mismatch" in looks["serving"]["text"]
 
 
-def test_a_runtime_that_does_not_run(tollama, tmp_path):
+def test_an_interpreter_that_is_named_and_does_not_do(tollama, tmp_path):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
-    found = tollama(
-        "doctor", "--offline", "--format", "json", check=None, TOLLAMA_PYTHON_TORCH=str(broken)
+    for python in (str(broken), "/nowhere/python"):
+        looks = findings(tollama(*OFFLINE, check=1, TOLLAMA_PYTHON_TORCH=python))
+        assert looks["torch"]["level"] == "problem" and python in looks["torch"]["text"]
+        assert "unset TOLLAMA_PYTHON_TORCH" in looks["torch"]["fix"]
+
+
+def test_a_runtime_whose_python_is_gone(tollama, tmp_path):
+    runtime = tmp_path / "home" / "runtimes" / "torch" / "some"
+    runtime.mkdir(parents=True)
+    record = dict.fromkeys(("version", "target", "build", "installed_at"), "x") | {"packages": []}
+    (runtime / RECORD).write_text(json.dumps(record))
+    (runtime.parent / CURRENT).write_text("some")
+    looks = findings(tollama(*OFFLINE, check=1))
+    assert looks["torch"]["level"] == "problem"
+    assert looks["torch"]["fix"] == "tollama runtime install torch"
+
+
+def test_a_runtime_that_does_not_forecast(tollama, tmp_path):
+    """Its modules are found, and break when they are loaded."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
+    (packages,) = (tmp_path / "v").glob("lib/python*/site-packages")
+    for name in ("torch", "chronos"):
+        (packages / name).mkdir()
+        (packages / name / "__init__.py").write_text("raise ImportError('libcudart is missing')")
+    named = {"TOLLAMA_PYTHON_TORCH": str(tmp_path / "v" / "bin" / "python")}
+    found = tollama("doctor", "--offline", "--format", "json", check=1, **named)
+    torch = findings(found)["torch"]
+    assert torch["level"] == "problem" and "libcudart" in torch["text"], torch
+
+
+def test_a_python_without_ssl(pyz, tmp_path):
+    script = (
+        "import runpy, sys; sys.modules['_ssl'] = None; sys.argv[:] = sys.argv[1:]; "
+        "sys.path.insert(0, sys.argv[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    assert findings(found)["torch"]["level"] in ("note", "problem")
-    assert findings(found)["torch"]["text"]
+    environ = {**os.environ, "TOLLAMA_HOME": str(tmp_path / "home"), "TOLLAMA_HOST": "127.0.0.1:0"}
+    found = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, str(pyz), *OFFLINE],
+        env=environ, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert found.returncode == 1, found.stderr
+    looks = findings(found)
+    assert looks["python"]["level"] == "problem" and "no ssl" in looks["python"]["text"]
 
 
 def test_a_driver_that_is_broken_or_too_old(tollama, tmp_path):

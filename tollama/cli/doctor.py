@@ -207,7 +207,7 @@ def families(home: str, *, quick: bool) -> Iterator[Finding]:
         try:
             interpreter = launches.python_of(family, home=home, environ=os.environ)
         except TollamaError as error:
-            yield Finding(name, "note", error.message, "")
+            yield from unable(home, name, error.message)
             continue
         if not family.requirements:
             yield Finding(name, "ok", "needs nothing but Python", "")
@@ -224,6 +224,20 @@ def families(home: str, *, quick: bool) -> Iterator[Finding]:
             facts = ", ".join(f"{k} {v}" for k, v in proof.items() if isinstance(v, (str, int)))
             took = time.monotonic() - started
             yield Finding(name, "ok", f"proved in {took:.1f} s on {interpreter} ({facts})", "")
+
+
+def unable(home: str, family: str, text: str) -> Iterator[Finding]:
+    """A family that cannot run: as nobody has asked for it, or against what was set up."""
+    from tollama.models import runtimes
+
+    variable = runtimes.variable(family)
+    if os.environ.get(variable):
+        fix = f"point it at an interpreter that has the packages, or unset {variable}"
+        yield Finding(family, "problem", text, fix)
+    elif runtimes.installed(home, family) is not None:
+        yield Finding(family, "problem", text, f"tollama runtime install {family}")
+    else:
+        yield Finding(family, "note", text, "")
 
 
 def gpu() -> Iterator[Finding]:
