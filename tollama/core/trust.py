@@ -26,8 +26,7 @@ def context(environ: Mapping[str, str]) -> ssl.SSLContext:
         made = ssl.create_default_context(cafile=environ[name])
     except OSError as error:  # ssl.SSLError is one too
         raise InvalidRequest(
-            f"{name}: expected a file of PEM certificates at {environ[name]}, found: "
-            f"{plain(error)}"
+            f"{name}: expected a file of PEM certificates at {environ[name]}, found: {plain(error)}"
         ) from None
     # Python 3.13 refuses roots that lack some RFC 5280 extensions; many that people make do.
     made.verify_flags &= ~ssl.VERIFY_X509_STRICT
