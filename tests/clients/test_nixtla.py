@@ -508,7 +508,7 @@ def refusals(daemon) -> int:
     with urllib.request.urlopen(daemon.url + "/metrics", timeout=60) as answer:
         text = answer.read().decode()
     lines = (line for line in text.splitlines() if line.startswith("tollama_http_requests_total{"))
-    counts = [line for line in lines if 'status="4' in line]
+    counts = [line for line in lines if 'status="404"' in line or 'status="422"' in line]
     return sum(int(float(line.rpartition(" ")[2])) for line in counts)
 
 
