@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections import namedtuple
+from math import isfinite
 
 from tollama.core import fields, names, readers, schemas
 from tollama.core.errors import InvalidRequest, Loc, shown
@@ -122,8 +123,10 @@ def scalar(word: str) -> Any:
     if word in ("true", "false"):
         return word == "true"
     if _NUMBER.fullmatch(word):
-        # Python reads no integer of thousands of digits; as a float it is infinite, and refused.
-        return int(word) if word.lstrip("+-").isdigit() and len(word) < 400 else float(word)
+        # Python reads no integer of thousands of digits. What floats cannot hold stays a word.
+        if not isfinite(float(word)):
+            return word
+        return int(word) if word.lstrip("+-").isdigit() else float(word)
     return word
 
 
