@@ -187,7 +187,8 @@ def test_any_safetensors_file_is_read_or_refused_by_the_numpy_family(tmp_path):
             for tensor in tensors.values():
                 assert tensor.dtype == numpy.float32
                 assert tensor.size * 2 <= len(data)
-                tensor.sum()
+                with numpy.errstate(all="ignore"):
+                    tensor.sum()  # every byte is there to be read
 
     tokens = (b'"data_offsets":[0,8]', b'"F16"', b'"BF16"', b'"shape":[-1]', b"[0,4294967296]",
               b"18446744073709551615", b"__metadata__", b"\0" * 8)  # fmt: skip
