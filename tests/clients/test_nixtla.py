@@ -515,7 +515,7 @@ def refusals(daemon) -> int:
 def test_errors_have_a_detail_and_are_not_repeated(client, daemon, air):
     before = refusals(daemon)
     with pytest.raises(ApiError) as error:
-        forecast(client, air, model="timegpt-2.1")
+        forecast(client, air, model="timegpt-1-long-horizon")
     assert error.value.status_code == 404 and "tollama cp" in error.value.body["detail"]
     with pytest.raises(ApiError) as error:
         forecast(client, air, level=[100])
