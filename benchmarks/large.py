@@ -14,19 +14,18 @@ Not covered: the model's own time, and streams (benchmarks/throughput.py).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PYZ = [sys.executable, "-I", "-S", str(ROOT / "dist" / "tollama.pyz")]
+from load import PYZ, Daemon
+
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -40,38 +39,22 @@ def request_body(series: int, points: int, horizon: int = 24) -> bytes:
     ).encode()
 
 
-class Daemon:
-    """`tollama serve` of the built .pyz on a free port."""
+def cpu(daemon: Daemon) -> float:
+    """Seconds of processor time of the daemon, without its runners."""
+    fields = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
 
-    def __init__(self, home: str) -> None:
-        env = {**os.environ, "TOLLAMA_HOME": home, "TOLLAMA_LOG_LEVEL": "error"}
-        subprocess.run([*PYZ, "pull", "mock"], env=env, check=True, capture_output=True)
-        self.process = subprocess.Popen(
-            [*PYZ, "serve", "--port", "0"], env=env, stdout=subprocess.PIPE, text=True
-        )
-        self.port = int(self.process.stdout.readline().rpartition(":")[2])
 
-    def __enter__(self) -> Daemon:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self.process.terminate()
-        self.process.wait()
-
-    def cpu(self) -> float:
-        """Seconds of processor time of the daemon, without its runners."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
-
-    def forecast(self, body: bytes) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        connection.request("POST", "/v1/forecast", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        raw = answer.read()
-        connection.close()
-        if answer.status != 200:
-            raise SystemExit(raw.decode()[:500])
-        return raw
+def forecast(daemon: Daemon, body: bytes) -> bytes:
+    """One request on a connection of its own; the body of its answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=600)
+    connection.request("POST", "/v1/forecast", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    raw = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise SystemExit(raw.decode()[:500])
+    return raw
 
 
 def twice(body: bytes, answer: object, times: int) -> float:
@@ -86,14 +69,14 @@ def twice(body: bytes, answer: object, times: int) -> float:
 def measure(daemon: Daemon, series: int, points: int, rounds: int) -> dict[str, object]:
     """One shape; small ones are sent often enough for the clock of the system to see them."""
     body = request_body(series, points)
-    answer = json.loads(daemon.forecast(body))
+    answer = json.loads(forecast(daemon, body))
     times = max(1, round(2_000_000 / len(body)) * 4)
     pairs = []
     for _ in range(rounds):
-        before = daemon.cpu()
+        before = cpu(daemon)
         for _ in range(times):
-            daemon.forecast(body)
-        ours = daemon.cpu() - before
+            forecast(daemon, body)
+        ours = cpu(daemon) - before
         pairs.append((ours / times, twice(body, answer, times) / times))
     ratios = [ours / theirs for ours, theirs in pairs]
     row = {
@@ -125,7 +108,10 @@ def main() -> None:
     if args.scaling:
         shapes += [(10, 24), (100, 24), (1000, 24), (10_000, 24), (100_000, 24)]
         shapes += [(1, 1000), (1, 10_000), (1, 100_000), (1, 1_000_000)]
-    with tempfile.TemporaryDirectory() as home, Daemon(home) as daemon:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        daemon = Daemon(PYZ, Path(folder))
+        stack.callback(daemon.stop)
+        daemon.run("pull", "mock")
         report = [measure(daemon, *shape, args.rounds) for shape in shapes]
     if args.json:
         args.json.write_text(json.dumps(report, indent=2))
