@@ -10,10 +10,10 @@ import re
 import socket
 import stat
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from http_probe import until
 
 SECRETS = {
     "TOLLAMA_HF_TOKEN": "hf_childmustnotsee1",
@@ -24,14 +24,6 @@ SECRETS = {
     "PYTHONPATH": "/tmp/childmustnotsee6",
     "LD_PRELOAD": "",
 }
-
-
-def until(condition, what):
-    end = time.monotonic() + 20
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not in time: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def raw(daemon, data, *, size=1 << 20):

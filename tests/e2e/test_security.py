@@ -8,11 +8,11 @@ import os
 import signal
 import socket
 import stat
-import time
 
 import pytest
 from certificate import make
 from fake_hub import FakeHub
+from http_probe import until
 
 from tollama import Client
 from tollama.core.errors import DaemonUnreachable, TollamaError
@@ -31,14 +31,6 @@ FILES = {
     "config.json": json.dumps({"architectures": ["Chronos2Model"]}).encode(),
     "model.safetensors": bytes(range(256)) * 40,
 }
-
-
-def until(condition, what):
-    end = time.monotonic() + 20
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not in time: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def statuses(daemon, **headers):

@@ -8,8 +8,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -152,15 +150,6 @@ class Daemon:
             assert stream is not None
             stream.close()
         return code
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Poll until a condition holds; fails after a bound."""
-    end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not in time: {what}"
-        time.sleep(0.02)  # between two looks
-    return found
 
 
 def gone(pid: int) -> bool:

@@ -13,7 +13,8 @@ import struct
 import sys
 
 import pytest
-from faults.daemons import Daemon, forecast, until
+from faults.daemons import Daemon, forecast
+from http_probe import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

@@ -7,7 +7,8 @@ import sys
 import time
 
 import pytest
-from faults.daemons import ACTOR, Daemon, family, forecast, until
+from faults.daemons import ACTOR, Daemon, family, forecast
+from http_probe import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

@@ -16,7 +16,8 @@ import time
 
 import pytest
 from fake_hub import FakeHub
-from faults.daemons import ACTOR, PATIENCE, ROOT, Daemon, family, forecast, gone, until
+from faults.daemons import ACTOR, PATIENCE, ROOT, Daemon, family, forecast, gone
+from http_probe import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -59,6 +60,33 @@ def seeds_of(name: str) -> list[bytes]:
     return found
 
 
+def once(
+    run: Callable[..., None], inputs: st.SearchStrategy[Any], number: int | None, count: int
+) -> None:
+    """So many examples, the same ones each time or those of a seed."""
+
+    @settings(
+        max_examples=count,
+        derandomize=number is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(inputs)
+    def example(data: Any) -> None:
+        run(data)
+
+    (example if number is None else seed(number)(example))()
+
+
+def rounds() -> Iterator[int]:
+    """A seed each until FUZZ_SECONDS are over."""
+    end, number = time.monotonic() + SECONDS, time.time_ns()
+    while time.monotonic() < end:
+        number += 1
+        yield number
+
+
 def explore(
     name: str,
     target: Callable[[bytes], object],
@@ -75,30 +103,17 @@ def explore(
     if made is not None:
         inputs = st.one_of(inputs, made)
 
-    def once(number: int | None, count: int) -> None:
-        @settings(
-            max_examples=count,
-            derandomize=number is None,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(inputs)
-        def run(data: bytes) -> None:
-            try:
-                target(data)
-            except BaseException:
-                if SECONDS:
-                    kept = CORPUS / name / hashlib.sha256(data).hexdigest()[:16]
-                    kept.write_bytes(data)
-                raise
-
-        (run if number is None else seed(number)(run))()
+    def run(data: bytes) -> None:
+        try:
+            target(data)
+        except BaseException:
+            if SECONDS:
+                kept = CORPUS / name / hashlib.sha256(data).hexdigest()[:16]
+                kept.write_bytes(data)
+            raise
 
     if not SECONDS:
-        once(None, examples)
+        once(run, inputs, None, examples)
         return
-    end, number = time.monotonic() + SECONDS, time.time_ns()
-    while time.monotonic() < end:
-        number += 1
-        once(number, 300)
+    for number in rounds():
+        once(run, inputs, number, 300)

@@ -14,8 +14,7 @@ import sys
 
 import pytest
 from fuzz.daemons import DELIBERATE, Daemon, keeps_to_the_contract
-from fuzz.harness import SECONDS
-from hypothesis import HealthCheck, given, seed, settings
+from fuzz.harness import SECONDS, once, rounds
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -109,35 +108,20 @@ def test_every_route_keeps_to_the_contract_whatever_it_is_sent(daemon):
             operations.append((method.upper(), path, body if method != "get" else st.none()))
     assert len(operations) > 30
 
-    def explore(number: int | None, count: int) -> None:
-        @settings(
-            max_examples=count,
-            derandomize=number is None,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(st.data())
-        def run(data: st.DataObject) -> None:
-            method, path, body = data.draw(st.sampled_from(operations))
-            if "{" in path:
-                head, _, rest = path.partition("{")
-                path = head + data.draw(st.sampled_from(PATHS)) + rest.partition("}")[2]
-                path = path.encode().decode("latin-1")
-            value = data.draw(body)
-            sent = b"" if method == "GET" else json.dumps(value).encode()
-            answer = daemon.ask(method, path, sent, "application/json" if sent else "")
-            keeps_to_the_contract(answer, nixtla=path.startswith(("/v2/", "/validate")))
+    def run(data: st.DataObject) -> None:
+        method, path, body = data.draw(st.sampled_from(operations))
+        if "{" in path:
+            head, _, rest = path.partition("{")
+            path = head + data.draw(st.sampled_from(PATHS)) + rest.partition("}")[2]
+            path = path.encode().decode("latin-1")
+        value = data.draw(body)
+        sent = b"" if method == "GET" else json.dumps(value).encode()
+        answer = daemon.ask(method, path, sent, "application/json" if sent else "")
+        keeps_to_the_contract(answer, nixtla=path.startswith(("/v2/", "/validate")))
 
-        (run if number is None else seed(number)(run))()
-
-    import time
-
-    explore(None, 250)
-    end, number = time.monotonic() + SECONDS, time.time_ns()
-    while time.monotonic() < end:
-        number += 1
-        explore(number, 300)
+    once(run, st.data(), None, 250)
+    for number in rounds():
+        once(run, st.data(), number, 300)
     daemon.alive()
 
 
