@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -83,3 +84,10 @@ def test_run_ends_with_its_parent(tmp_path):
         assert child.stdout.readline() == b"begun\n"
         child.stdin.close()
         assert child.wait(timeout=30) == 3
+
+
+def test_a_folder_of_wheels_is_not_mixed_with_what_the_machines_pip_finds():
+    environ = {"PATH": "/bin", "PIP_FIND_LINKS": "/elsewhere", "PYTHONPATH": "/x"}
+    found = pip.environment(["install", "--no-index", "--find-links", "/kit"], environ)
+    assert found == {"PATH": "/bin", "PIP_CONFIG_FILE": os.devnull}
+    assert pip.environment(["install"], environ) == {"PATH": "/bin", "PIP_FIND_LINKS": "/elsewhere"}

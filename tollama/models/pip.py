@@ -26,7 +26,7 @@ from tollama.models.locks import Interpreter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     Report = Callable[[dict[str, Any]], None]
@@ -109,7 +109,7 @@ def run(python: str, pip: str, arguments: Sequence[str], progress: Progress | No
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "__PYVENV"))},
+        env=environment(arguments, os.environ),
     ) as process:
         lines: list[str] = []
         try:
@@ -123,6 +123,17 @@ def run(python: str, pip: str, arguments: Sequence[str], progress: Progress | No
         code = process.wait()
     if code != 0:
         raise trouble(lines)
+
+
+def environment(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """What pip may see. With --no-index its own settings are left out: a find-links of the machine
+    would offer other builds beside the wheels that were asked for.
+    """
+    dropped = ("PYTHON", "__PYVENV")
+    if "--no-index" not in arguments:
+        return {k: v for k, v in environ.items() if not k.startswith(dropped)}
+    kept = {k: v for k, v in environ.items() if not k.startswith((*dropped, "PIP_"))}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}
 
 
 def trouble(lines: Sequence[str]) -> TollamaError:
